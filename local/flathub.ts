@@ -1,0 +1,228 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Listr } from "listr2";
+import { ensureEngine } from "../engine/ensure.ts";
+import { describeError } from "../operations/command.ts";
+import { makeSigningKey, unlockSigning } from "../operations/signing.ts";
+import { openStack, type Stack, type StackOutputs } from "../operations/stack.ts";
+import { startCloud, stopCloud } from "./cloud-process.ts";
+import { checkHost } from "./host-check.ts";
+import { poll } from "./poll.ts";
+import { type LocalSettings, localSettings } from "./settings.ts";
+import { createWorld, type World } from "./world/world.ts";
+
+/** The app that `up local` pushes and installs. */
+const sampleApp = "org.gnu.hello";
+
+interface UpContext {
+	settings: LocalSettings;
+	stack: Stack;
+	outputs: StackOutputs;
+	world: World;
+	greeting: string;
+}
+
+/** Brings the whole of Flathub up on this machine and ends with an installed app; run again it changes nothing. */
+export async function localUp(): Promise<void> {
+	const settings = localSettings();
+	checkHost(settings);
+	const seconds: [string, number][] = [];
+	const stage = (title: string, body: (context: UpContext, progress: (line: string) => void) => Promise<void>) => ({
+		title,
+		task: async (context: UpContext, task: { output: string; title: string }) => {
+			const start = performance.now();
+			await body(context, (line) => {
+				task.output = line;
+			});
+			const took = (performance.now() - start) / 1000;
+			seconds.push([title, took]);
+			task.title = `${title} (${took.toFixed(1)} s)`;
+		},
+		rendererOptions: { persistentOutput: false },
+	});
+
+	const context = await new Listr<UpContext, "default", "simple">(
+		[
+			stage("Engine", async (_, progress) => {
+				await ensureEngine({ progress });
+			}),
+			stage("Local cloud", async () => startCloud(settings)),
+			stage("Stack", async (context, progress) => {
+				context.stack = await openStack("local", progress);
+				await ensureSecrets(context.stack);
+			}),
+			stage("pulumi up", async ({ stack }, progress) => pulumiUp(stack, progress)),
+			stage("Signing key", async (context) => {
+				context.outputs = await context.stack.outputs();
+				await unlockLocalSigning(context.stack);
+			}),
+			stage("The world outside: GitHub, runtimes, a Flatpak user", async (context, progress) => {
+				context.world = await openWorld(context.stack, progress);
+				await context.world.start();
+			}),
+			stage(`Push ${sampleApp}, build, publish`, async ({ world }, progress) => publishSample(world, progress)),
+			stage(`flatpak install ${sampleApp}`, async (context) => {
+				context.greeting = await installSample(context.world);
+			}),
+		],
+		{ fallbackRenderer: "simple", rendererOptions: { collapseErrors: false } },
+	).run({ settings } as UpContext);
+
+	console.log(whereToLook(context, seconds));
+}
+
+/** The settings that only the local stack's own copy of the configuration has. */
+async function ensureSecrets(stack: Stack): Promise<void> {
+	const config = async (...args: string[]) => stack.pulumi(["config", ...args, ...stack.configArguments]);
+	const { stdout } = await config("--json");
+	const known = JSON.parse(stdout) as Record<string, unknown>;
+	const set = (key: string, value: string) =>
+		stack.pulumi(["config", "set", "--secret", key, ...stack.configArguments], { input: value });
+	if (!("flathub:githubToken" in known)) await set("flathub:githubToken", randomBytes(20).toString("hex"));
+	if ("flathub:signingKey" in known) return;
+	const passphrase = randomBytes(24).toString("base64url");
+	// The passphrase first: a key whose passphrase is lost would be worth nothing.
+	await set("local:signingPassphrase", passphrase);
+	await set("flathub:signingKey", await makeSigningKey("Flathub local <flathub@flathub.test>", passphrase));
+}
+
+async function secretConfig(stack: Stack, key: string): Promise<string> {
+	const { stdout } = await stack.pulumi(["config", "get", key, ...stack.configArguments]);
+	return stdout;
+}
+
+async function pulumiUp(stack: Stack, progress: (line: string) => void): Promise<void> {
+	await stack.pulumi(
+		["up", "--yes", "--skip-preview", "--suppress-outputs", "--color", "never", ...stack.configArguments],
+		{
+			onLine: progress,
+		},
+	);
+}
+
+/** Presets the local passphrase, which lies in the stack's encrypted configuration. */
+export async function unlockLocalSigning(stack: Stack): Promise<void> {
+	await unlockSigning(await stack.outputs(), await secretConfig(stack, "local:signingPassphrase"));
+}
+
+/** The outside of the local stack, connected to its front. */
+export async function openWorld(stack: Stack, progress: (line: string) => void = () => {}): Promise<World> {
+	const settings = localSettings();
+	const outputs = await stack.outputs();
+	return createWorld({
+		stateDir: settings.stateDir,
+		cacheDir: settings.cacheDir,
+		frontAddress: outputs.publicAddress,
+		webhookUrl: `http://${outputs.publicAddress}/builds/change_hook/github`,
+		webhookSecret: outputs.changeHookSecret,
+		githubToken: await secretConfig(stack, "flathub:githubToken"),
+		progress,
+	});
+}
+
+async function publishSample(world: World, progress: (line: string) => void): Promise<void> {
+	if ((await world.client.run(["flatpak", "info", "--user", sampleApp])).exitCode === 0) return;
+	const { commit } = await world.pushSample(sampleApp);
+	await poll(`the commit status of ${sampleApp} to say it is published`, 1500, async () => {
+		const statuses = await world.statuses(sampleApp, commit);
+		const failed = statuses.find(({ state }) => state === "failure" || state === "error");
+		if (failed !== undefined) throw new Error(`${failed.context}: ${failed.description} (${failed.target_url})`);
+		progress(statuses.map(({ context, state }) => `${context}: ${state}`).join(", "));
+		return statuses.some(({ context, state }) => context === "flathub/publish" && state === "success") || undefined;
+	});
+}
+
+async function installSample(world: World): Promise<string> {
+	const run = async (...command: string[]) => {
+		const { exitCode, stdout, stderr } = await world.client.run(command);
+		if (exitCode !== 0) throw new Error(`${command.join(" ")}: exit code ${exitCode}\n${stdout}\n${stderr}`);
+		return stdout;
+	};
+	await run(
+		"flatpak",
+		"remote-add",
+		"--user",
+		"--if-not-exists",
+		"flathub",
+		"http://flathub.test/repo/flathub.flatpakrepo",
+	);
+	await run(
+		"flatpak",
+		"remote-add",
+		"--user",
+		"--if-not-exists",
+		"runtimes",
+		"http://runtimes.test/runtimes.flatpakrepo",
+	);
+	await run("flatpak", "install", "--user", "--noninteractive", "--or-update", "flathub", sampleApp);
+	return (await run("flatpak", "run", "--user", sampleApp)).trim();
+}
+
+function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number][]): string {
+	const address = `http://${outputs.publicAddress}`;
+	const width = Math.max(...seconds.map(([title]) => title.length));
+	return [
+		"",
+		...seconds.map(([title, took]) => `  ${title.padEnd(width)}  ${took.toFixed(1).padStart(7)} s`),
+		"",
+		`${sampleApp}, installed from this Flathub, says: ${greeting}`,
+		"",
+		`  the site             ${address}/`,
+		`  Buildbot             ${address}/builds/`,
+		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, builder-2)",
+		`  push an app          ./scripts/push ${sampleApp}`,
+		"  Pulumi               ./scripts/pulumi local preview",
+		"  take it all down     ./scripts/down local",
+		"",
+	].join("\n");
+}
+
+/** Takes the local Flathub off this machine. What `destroy` can't do any more is removed by force, and said. */
+export async function localDown(): Promise<void> {
+	const settings = localSettings();
+	checkRoot();
+	await new Listr(
+		[
+			{
+				title: "pulumi destroy",
+				skip: () => !existsSync(join(settings.stateDir, "pulumi", "Pulumi.local.yaml")) && "no stack",
+				task: async (_, task) => {
+					try {
+						await startCloud(settings);
+						const stack = await openStack("local");
+						// A killed `up` leaves its lock behind; nobody else uses this backend.
+						await stack.pulumi(["cancel", "--yes", "--stack", "local"], { mayFail: true });
+						await stack.pulumi(["destroy", "--yes", "--skip-preview", "--color", "never", ...stack.configArguments], {
+							onLine: (line) => {
+								task.output = line;
+							},
+						});
+					} catch (error) {
+						task.title = `pulumi destroy failed, removing by force: ${describeError(error).split("\n").slice(-6).join("\n")}`;
+					}
+				},
+			},
+			{ title: "The world outside", task: async () => stopWorld(settings) },
+			{ title: "Local cloud", task: async () => stopCloud(settings) },
+			{ title: "State", task: () => rmSync(settings.stateDir, { recursive: true, force: true }) },
+		],
+		{ fallbackRenderer: "simple" },
+	).run();
+}
+
+async function stopWorld(settings: LocalSettings): Promise<void> {
+	await createWorld({
+		stateDir: settings.stateDir,
+		cacheDir: settings.cacheDir,
+		frontAddress: "",
+		webhookUrl: "",
+		webhookSecret: "",
+		githubToken: "",
+		progress: () => {},
+	}).stop();
+}
+
+function checkRoot(): void {
+	if (process.getuid?.() !== 0) throw new Error("scripts/down local needs root: run it with sudo.");
+}

@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { sshConfig } from "./access.ts";
+import { localStackEnvironment, mergeStackFile, serverUrn } from "./stack.ts";
+
+describe("mergeStackFile", () => {
+	it("takes the tracked settings and keeps the copy's salt and secrets", () => {
+		const merged = mergeStackFile(
+			{ config: { "flathub:domain": "flathub.test", "scaleway:apiUrl": "http://127.0.0.1:8041" } },
+			{
+				encryptionsalt: "v1:salt",
+				config: { "flathub:domain": "old.test", "flathub:gone": "1", "flathub:githubToken": { secure: "v1:x" } },
+			},
+			"http://127.0.0.1:9999",
+		);
+		expect(merged).toEqual({
+			encryptionsalt: "v1:salt",
+			config: {
+				"flathub:domain": "flathub.test",
+				"scaleway:apiUrl": "http://127.0.0.1:9999",
+				"flathub:githubToken": { secure: "v1:x" },
+			},
+		});
+	});
+});
+
+describe("localStackEnvironment", () => {
+	it("lets no Scaleway setting of the caller through", () => {
+		const { env } = localStackEnvironment({
+			HOME: "/home/x",
+			FLATHUB_LOCAL_STATE: "/state",
+			SCW_ACCESS_KEY: "SCWREALREALREALREAL0",
+			SCW_API_URL: "https://api.example",
+			PULUMI_CONFIG_PASSPHRASE: "mine",
+		});
+		const scaleway = Object.entries(env).filter(([key]) => key.startsWith("SCW_"));
+		expect(scaleway).toEqual([["SCW_CONFIG_PATH", "/state/pulumi/no-scaleway-profile.yaml"]]);
+		expect(env.PULUMI_CONFIG_PASSPHRASE).toBeUndefined();
+		expect(env.PULUMI_BACKEND_URL).toBe("file:///state/pulumi/backend");
+		expect(env.HOME).toBe("/home/x");
+	});
+});
+
+describe("serverUrn", () => {
+	const urn = (type: string, name: string) => ({ type, urn: `urn:pulumi:local::flathub::${type}::${name}` });
+	const resources = [urn("scaleway:instance/server:Server", "repo"), urn("flathub:index:Repo", "front")];
+	it("finds a machine's server", () => {
+		expect(serverUrn(resources, "repo")).toBe("urn:pulumi:local::flathub::scaleway:instance/server:Server::repo");
+	});
+	it("names the machines there are", () => {
+		expect(() => serverUrn(resources, "front")).toThrow('Machine "front" is not in the stack; expected one of: repo.');
+	});
+});
+
+describe("sshConfig", () => {
+	it("checks every host key and jumps through front", () => {
+		const { config, knownHosts } = sshConfig(
+			{
+				publicAddress: "198.18.0.100",
+				publicUrl: "http://flathub.test",
+				deployKey: "key",
+				changeHookSecret: "secret",
+				machines: {
+					front: { address: "10.17.0.2", hostKey: "ssh-ed25519 AAAAF\n" },
+					repo: { address: "10.17.0.20", hostKey: "ssh-ed25519 AAAAR" },
+				},
+			},
+			"/dir",
+		);
+		expect(knownHosts).toBe("front ssh-ed25519 AAAAF\nrepo ssh-ed25519 AAAAR\n");
+		expect(config).toContain("\tStrictHostKeyChecking yes\n");
+		expect(config).toContain("Host front\n\tHostName 198.18.0.100\n\tHostKeyAlias front\nHost repo\n");
+		expect(config).toContain("Host repo\n\tHostName 10.17.0.20\n\tHostKeyAlias repo\n\tProxyJump front\n");
+	});
+});

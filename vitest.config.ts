@@ -1,0 +1,36 @@
+import { defineConfig } from "vitest/config";
+
+// unit: seconds, no root. stack: the whole of Flathub on the local stack, in one process, in the order of the files' names.
+export default defineConfig({
+	test: {
+		projects: [
+			{
+				test: {
+					name: "unit",
+					include: ["test/**/*.test.ts", "operations/**/*.test.ts", "stacks/**/*.test.ts", "local/**/*.test.ts", "engine/**/*.test.ts"],
+					exclude: ["**/node_modules/**", "test/host/**", "test/stack/**"],
+					testTimeout: 20_000,
+				},
+			},
+			{
+				test: {
+					name: "host",
+					include: ["test/host/**/*.test.ts"],
+					fileParallelism: false,
+					testTimeout: 300_000,
+					hookTimeout: 600_000,
+				},
+			},
+			{
+				test: {
+					name: "stack",
+					include: ["test/stack/**/*.test.ts"],
+					fileParallelism: false,
+					isolate: false,
+					testTimeout: 600_000,
+					hookTimeout: 1_800_000,
+				},
+			},
+		],
+	},
+});
