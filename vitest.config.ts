@@ -16,7 +16,7 @@ export default defineConfig({
 				test: {
 					name: "host",
 					include: ["test/host/**/*.test.ts"],
-					fileParallelism: false,
+					poolOptions: { forks: { singleFork: true } },
 					testTimeout: 300_000,
 					hookTimeout: 600_000,
 				},
@@ -25,8 +25,7 @@ export default defineConfig({
 				test: {
 					name: "stack",
 					include: ["test/stack/**/*.test.ts"],
-					fileParallelism: false,
-					isolate: false,
+					poolOptions: { forks: { singleFork: true } },
 					testTimeout: 600_000,
 					hookTimeout: 1_800_000,
 				},

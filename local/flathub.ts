@@ -1,15 +1,17 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Listr } from "listr2";
+import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
 import { describeError } from "../operations/command.ts";
+import { findOrphans } from "../operations/orphans.ts";
 import { makeSigningKey, unlockSigning } from "../operations/signing.ts";
 import { openStack, type Stack, type StackOutputs } from "../operations/stack.ts";
 import { startCloud, stopCloud } from "./cloud-process.ts";
 import { checkHost } from "./host-check.ts";
 import { poll } from "./poll.ts";
-import { type LocalSettings, localSettings } from "./settings.ts";
+import { type LocalSettings, localAccount, localSettings } from "./settings.ts";
 import { createWorld, type World } from "./world/world.ts";
 
 /** The app that `up local` pushes and installs. */
@@ -45,14 +47,14 @@ export async function localUp(): Promise<void> {
 	const context = await new Listr<UpContext, "default", "simple">(
 		[
 			stage("Engine", async (_, progress) => {
-				await ensureEngine({ progress });
+				await ensureEngine({ report: progress });
 			}),
 			stage("Local cloud", async () => startCloud(settings)),
 			stage("Stack", async (context, progress) => {
 				context.stack = await openStack("local", progress);
 				await ensureSecrets(context.stack);
 			}),
-			stage("pulumi up", async ({ stack }, progress) => pulumiUp(stack, progress)),
+			stage("pulumi up", async ({ stack }, progress) => pulumiUp(settings, stack, progress)),
 			stage("Signing key", async (context) => {
 				context.outputs = await context.stack.outputs();
 				await unlockLocalSigning(context.stack);
@@ -92,13 +94,50 @@ async function secretConfig(stack: Stack, key: string): Promise<string> {
 	return stdout;
 }
 
-async function pulumiUp(stack: Stack, progress: (line: string) => void): Promise<void> {
+async function pulumiUp(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
+	await recoverKilledUp(settings, stack, progress);
 	await stack.pulumi(
 		["up", "--yes", "--skip-preview", "--suppress-outputs", "--color", "never", ...stack.configArguments],
 		{
 			onLine: progress,
 		},
 	);
+}
+
+/** Whether the process of this id still lives. */
+function lives(pid: number): boolean {
+	try {
+		process.kill(pid, 0);
+		return true;
+	} catch {
+		return false;
+	}
+}
+
+const lockSchema = z.looseObject({ pid: z.number() });
+
+/** An `up` that was killed leaves a lock, and resources that its state does not know: both go, so that the next can begin. */
+async function recoverKilledUp(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
+	const locks = join(settings.stateDir, "pulumi", "backend", ".pulumi", "locks");
+	if (!existsSync(locks)) return;
+	const held = readdirSync(locks, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".json"));
+	if (held.length === 0) return;
+	for (const file of held) {
+		const { pid } = lockSchema.parse(JSON.parse(readFileSync(join(locks, file), "utf8")));
+		if (lives(pid)) {
+			throw new Error(
+				`Stack local is being changed by process ${pid}; wait until it has finished, and run this again.`,
+			);
+		}
+		progress(`process ${pid} was killed in the middle of a change: releasing its lock`);
+	}
+	await stack.pulumi(["cancel", "--yes", "--stack", stack.name]);
+	const recorded = (await stack.resources()).flatMap(({ id }) => (id === undefined ? [] : [id]));
+	const account = { ...localAccount, apiUrl: settings.apiUrl, zone: "fr-par-1" };
+	for (const orphan of await findOrphans(account, stack.name, recorded)) {
+		progress(`removing ${orphan.kind} ${orphan.name}, which the killed change did not record`);
+		await orphan.remove();
+	}
 }
 
 /** Presets the local passphrase, which lies in the stack's encrypted configuration. */

@@ -26,9 +26,8 @@ export function sshConfig(outputs: StackOutputs, dir: string): { config: string;
 		"\tConnectTimeout 20",
 		"\tServerAliveInterval 15",
 	];
-	const knownHosts: string[] = [];
+	const knownHosts = Object.entries(outputs.hostKeys).map(([name, key]) => `${name} ${key.trim()}`);
 	for (const [name, machine] of Object.entries(outputs.machines)) {
-		knownHosts.push(`${name} ${machine.hostKey.trim()}`);
 		const front = name === "front";
 		lines.push(
 			`Host ${name}`,

@@ -60,9 +60,10 @@ describe("sshConfig", () => {
 				deployKey: "key",
 				changeHookSecret: "secret",
 				machines: {
-					front: { address: "10.17.0.2", hostKey: "ssh-ed25519 AAAAF\n" },
-					repo: { address: "10.17.0.20", hostKey: "ssh-ed25519 AAAAR" },
+					front: { address: "10.17.0.2", serverId: "fr-par-1/1" },
+					repo: { address: "10.17.0.20", serverId: "fr-par-1/2" },
 				},
+				hostKeys: { front: "ssh-ed25519 AAAAF\n", repo: "ssh-ed25519 AAAAR" },
 			},
 			"/dir",
 		);

@@ -26,7 +26,9 @@ export interface Stack {
 }
 
 const exportSchema = z.looseObject({
-	deployment: z.looseObject({ resources: z.array(z.looseObject({ urn: z.string(), type: z.string() })).default([]) }),
+	deployment: z.looseObject({
+		resources: z.array(z.looseObject({ urn: z.string(), type: z.string(), id: z.string().optional() })).default([]),
+	}),
 });
 export type StackResource = z.infer<typeof exportSchema>["deployment"]["resources"][number];
 
@@ -44,7 +46,8 @@ export function serverUrn(resources: StackResource[], machine: string): string {
 const outputsSchema = z.object({
 	publicAddress: z.string(),
 	publicUrl: z.string(),
-	machines: z.record(z.string(), z.object({ address: z.string(), hostKey: z.string() })),
+	machines: z.record(z.string(), z.object({ address: z.string(), serverId: z.string() })),
+	hostKeys: z.record(z.string(), z.string()),
 	deployKey: z.string(),
 	changeHookSecret: z.string(),
 });
@@ -56,7 +59,7 @@ export async function openStack(name: string, progress: (line: string) => void =
 	if (!/^[a-z][a-z0-9-]*$/.test(name)) {
 		throw new Error(`Stack ${JSON.stringify(name)}: expected a name of lower-case letters, digits and hyphens.`);
 	}
-	const engine = await ensureEngine({ progress });
+	const engine = await ensureEngine({ report: progress });
 	if (name !== "local" && !engine.official) {
 		throw new Error(
 			`Stack ${name}: the engine on this machine was built from Go modules with stand-ins for the command, random and tls plugins; they are for the local stack only. Install the official Pulumi CLI and try again.`,
