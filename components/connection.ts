@@ -1,0 +1,39 @@
+import type { types } from "@pulumi/command";
+import type * as pulumi from "@pulumi/pulumi";
+
+/** One end of an SSH connection whose host key is known beforehand. */
+export interface Hop {
+	host: pulumi.Input<string>;
+	/** 22 if not given. */
+	port?: number;
+	/** Private key of root's account, OpenSSH's format. */
+	privateKey: pulumi.Input<string>;
+	/** The only host key that is accepted, as in known_hosts without the name. Not optional: without it the plugin checks nothing. */
+	hostKey: pulumi.Input<string>;
+}
+
+/** A connection to a machine, directly or through one jump host. */
+export interface Connection extends Hop {
+	through?: Hop;
+}
+
+/** How long a command that has to wait for a machine may take. Dialling goes on for as long. */
+export const bootTimeouts = { create: "30m", update: "30m" };
+
+function dial({ host, port, privateKey, hostKey }: Hop) {
+	return {
+		host,
+		port: port ?? 22,
+		user: "root",
+		privateKey,
+		hostKey,
+		// Ten errors, the default, are over in 11 s; the resource's timeout is the deadline.
+		dialErrorLimit: -1,
+		perDialTimeout: 15,
+	};
+}
+
+/** A connection as the command plugin takes it. */
+export function connectionArgs(connection: Connection): types.input.remote.ConnectionArgs {
+	return { ...dial(connection), ...(connection.through ? { proxy: dial(connection.through) } : {}) };
+}

@@ -1,0 +1,294 @@
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { ServerSpec } from "../hypervisor.ts";
+import { Cgroup } from "./cgroup.ts";
+import { run, until } from "./command.ts";
+import { startDaemon } from "./daemon.ts";
+import { mountPoints, unmountBelow } from "./mount.ts";
+import { entries, type Place, readJson, serverDirectory, writeJson } from "./state.ts";
+import { attachVolume, detachVolume } from "./volume.ts";
+
+// A server's machine: a root disk over the image, and a container with an init of its own.
+
+/** What is kept of a server beside its root disk. */
+export interface ServerRecord {
+	id: string;
+	name: string;
+	/** Directory of the image under the root disk; stays the same for the life of the server. */
+	image: string;
+	/** As it was last powered on. */
+	spec?: ServerSpec;
+}
+
+/** Init's pid on the host, and when it started (clock ticks since boot): together they name one process for ever. */
+export interface Leader {
+	pid: number;
+	startTime: string;
+}
+
+const recordFile = (place: Place, id: string) => path.join(serverDirectory(place, id), "server.json");
+const rootDirectory = (place: Place, id: string) => path.join(serverDirectory(place, id), "root");
+const leaderFile = (place: Place, id: string) => path.join(serverDirectory(place, id), "leader.json");
+export const consoleLog = (place: Place, id: string) => path.join(serverDirectory(place, id), "console.log");
+const cgroup = (place: Place, id: string) => new Cgroup(place.prefix, `server-${id}`);
+/** systemd-nspawn's name for the machine; the guest's host name is another matter. */
+const containerName = (place: Place, id: string) => `${place.prefix}-${id}`.slice(0, 63);
+
+export function serverIds(place: Place): string[] {
+	return entries(path.join(place.directory, "servers")).filter((id) => existsSync(recordFile(place, id)));
+}
+
+export function serverRecord(place: Place, id: string): ServerRecord | undefined {
+	return readJson<ServerRecord>(recordFile(place, id));
+}
+
+/** Makes a server's root disk: a layer over the image that takes what the machine writes. */
+export function prepareMachine(place: Place, record: ServerRecord): void {
+	if (serverRecord(place, record.id)) return;
+	for (const name of ["upper", "work", "root"]) {
+		mkdirSync(path.join(serverDirectory(place, record.id), name), { recursive: true, mode: 0o755 });
+	}
+	writeJson(recordFile(place, record.id), record);
+}
+
+export function isRunning(place: Place, id: string): boolean {
+	return cgroup(place, id).populated;
+}
+
+// The guest's first process. /sys becomes read-only, as in any container: with a writable one the guest's udev would
+// act on the host's devices, and its networkd and mount units would wait for it. (SYSTEMD_NSPAWN_API_VFS_WRITABLE is
+// for /proc, of which bubblewrap needs to mount another.) Then the by-id names of the volumes, and the public NIC,
+// which is put in from outside and has to be there before cloud-init looks for it. Arguments: DEVICE NAME pairs, "--",
+// the words for init.
+const firstProcess = `set -eu
+mount -o remount,bind,ro /sys
+mkdir -p /dev/disk/by-id
+while [ "$1" != -- ]; do
+	ln -s "../../$1" "/dev/disk/by-id/$2"
+	shift 2
+done
+shift
+tries=0
+while [ "\${1-}" = scaleway ] && ! [ -e /sys/class/net/ens2 ]; do
+	tries=$((tries + 1))
+	if [ "$tries" -gt 600 ]; then
+		echo "no public NIC within 30 s" >&2
+		exit 1
+	fi
+	sleep 0.05
+done
+exec /usr/lib/systemd/systemd "$@"`;
+
+// nspawn ends with status 133 if the guest reboots, for whoever started it to start it again. This loop and nspawn are
+// in cgroups of their own: one that has controllers for those below may not hold processes.
+const launcher = `set -eu
+cgroup=/sys/fs/cgroup/$1
+shift
+mkdir -p "$cgroup/launcher" "$cgroup/machine"
+echo $$ >"$cgroup/launcher/cgroup.procs"
+for controller in cpu io memory pids; do
+	echo "+$controller" 2>/dev/null >"$cgroup/cgroup.subtree_control" || true
+done
+while :; do
+	status=0
+	sh -c 'echo $$ >"$0/machine/cgroup.procs"; exec "$@"' "$cgroup" "$@" || status=$?
+	[ "$status" -eq 133 ] || exit "$status"
+done`;
+
+/**
+ * Starts a prepared server; returns once its init runs. `beforeInit` is called once the machine's namespaces exist; for a
+ * server with a public NIC init waits until `ens2` is there.
+ */
+export async function startMachine(
+	place: Place,
+	spec: ServerSpec,
+	beforeInit: (leader: Leader) => Promise<void>,
+): Promise<void> {
+	const record = serverRecord(place, spec.id);
+	if (!record) throw new Error(`server ${spec.id} (${spec.name}): has no root disk; prepare it first`);
+	if (!existsSync(record.image)) {
+		throw new Error(
+			`server ${spec.id} (${spec.name}): its image ${record.image} is gone; delete the server and make it again`,
+		);
+	}
+	await clearMachine(place, spec.id);
+	writeJson(recordFile(place, spec.id), { ...record, name: spec.name, spec });
+	const directory = serverDirectory(place, spec.id);
+	const root = rootDirectory(place, spec.id);
+	const layers = `lowerdir=${record.image},upperdir=${directory}/upper,workdir=${directory}/work`;
+	await run(["mount", "-t", "overlay", "-o", layers, "overlay", root]);
+	writeSeed(root, spec);
+
+	const devices = await Promise.all(spec.volumeIds.map((id) => attachVolume(place, id)));
+	const links = spec.volumeIds.flatMap((id, index) => [
+		path.basename(devices[index] as string),
+		`scsi-0SCW_sbs_volume-${id}`,
+	]);
+	const argv = [
+		...[
+			"systemd-nspawn",
+			"--quiet",
+			`--directory=${root}`,
+			`--machine=${containerName(place, spec.id)}`,
+			`--hostname=${spec.name}`,
+		],
+		...[
+			"--register=no",
+			"--keep-unit",
+			"--private-network",
+			"--resolv-conf=off",
+			"--link-journal=no",
+			"--timezone=off",
+		],
+		...["--console=read-only", "--kill-signal=SIGRTMIN+4"],
+		...devices.map((device) => `--bind=${device}`),
+		...(existsSync("/dev/fuse") ? ["--bind=/dev/fuse"] : []),
+		...["--", "/bin/sh", "-c", firstProcess, "init", ...links, "--", ...(spec.publicNic ? ["scaleway"] : [])],
+	];
+	const { name: cgroupName } = cgroup(place, spec.id);
+	startDaemon(cgroup(place, spec.id), ["sh", "-c", launcher, "sh", cgroupName, ...argv], {
+		log: consoleLog(place, spec.id),
+		env: { SYSTEMD_NSPAWN_API_VFS_WRITABLE: "yes" },
+	});
+	try {
+		const started = await until(
+			`server ${spec.id} (${spec.name}): its machine starts`,
+			60,
+			() => findLeader(place, spec.id),
+			() => tail(consoleLog(place, spec.id)),
+		);
+		writeJson(leaderFile(place, spec.id), started);
+		await beforeInit(started);
+		await until(
+			`server ${spec.id} (${spec.name}): its init starts`,
+			60,
+			() => isRunning(place, spec.id) && processName(started.pid) === "systemd",
+			() => tail(consoleLog(place, spec.id)),
+		);
+	} catch (error) {
+		await clearMachine(place, spec.id);
+		throw error;
+	}
+}
+
+/** cloud-init's data for a server that can't reach the metadata service; others must not find an old one. */
+function writeSeed(root: string, spec: ServerSpec): void {
+	const seed = path.join(root, "var/lib/cloud/seed/nocloud");
+	rmSync(seed, { recursive: true, force: true });
+	if (spec.publicNic) return;
+	mkdirSync(seed, { recursive: true, mode: 0o700 });
+	// JSON is YAML.
+	const metadata = { "instance-id": spec.id, "local-hostname": spec.name, "public-keys": spec.sshPublicKeys };
+	writeFileSync(path.join(seed, "meta-data"), `${JSON.stringify(metadata)}\n`, { mode: 0o600 });
+	writeFileSync(path.join(seed, "user-data"), spec.userData ?? "", { mode: 0o600 });
+}
+
+/** The init process of a server's machine, once it is in namespaces of its own. */
+export function findLeader(place: Place, id: string): Leader | undefined {
+	// nspawn moves itself one down once the machine runs.
+	const group = cgroup(place, id);
+	for (const supervisor of [...group.processes("machine", "supervisor"), ...group.processes("machine")]) {
+		if (processName(supervisor) !== "systemd-nspawn") continue;
+		for (const pid of childrenOf(supervisor)) {
+			if (!["sh", "systemd"].includes(processName(pid) ?? "")) continue;
+			const startTime = processStartTime(pid);
+			if (startTime && networkOf(pid) !== networkOf(supervisor)) return { pid, startTime };
+		}
+	}
+	return undefined;
+}
+
+/** The leader that was recorded at power-on, if that very process still runs. */
+export function recordedLeader(place: Place, id: string): Leader | undefined {
+	const leader = readJson<Leader>(leaderFile(place, id));
+	return leader && processStartTime(leader.pid) === leader.startTime ? leader : undefined;
+}
+
+export function recordLeader(place: Place, id: string, leader: Leader): void {
+	writeJson(leaderFile(place, id), leader);
+}
+
+/** Asks init to power off; after `deadlineSeconds` ends the machine by force. Resolves once nothing of it runs. */
+export async function stopMachine(place: Place, id: string, deadlineSeconds: number): Promise<void> {
+	const leader = findLeader(place, id);
+	if (leader && processName(leader.pid) === "systemd") {
+		try {
+			process.kill(leader.pid, sigrtmin + 4);
+			await until("power off", deadlineSeconds, () => !isRunning(place, id));
+		} catch {} // by force, below
+	}
+	await clearMachine(place, id);
+}
+
+const sigrtmin = 34;
+
+/** Ends what is left of a machine and takes its mounts and devices off the host. The root disk's files stay. */
+export async function clearMachine(place: Place, id: string): Promise<void> {
+	await cgroup(place, id).destroy();
+	rmSync(leaderFile(place, id), { force: true });
+	await unmountBelow(rootDirectory(place, id));
+	const runtime = "/run/systemd/nspawn";
+	for (const kind of ["propagate", "unix-export"]) {
+		const directory = path.join(runtime, kind, containerName(place, id));
+		if (!existsSync(directory)) continue;
+		await unmountBelow(directory);
+		rmSync(directory, { recursive: true, force: true });
+	}
+	for (const volumeId of serverRecord(place, id)?.spec?.volumeIds ?? []) await detachVolume(place, volumeId);
+}
+
+/** Removes a machine that does not run, its root disk too. */
+export async function deleteMachine(place: Place, id: string): Promise<void> {
+	await clearMachine(place, id);
+	if (mountPoints().includes(rootDirectory(place, id))) {
+		throw new Error(
+			`server ${id}: ${rootDirectory(place, id)} is still mounted; unmount it and delete the server again`,
+		);
+	}
+	// The record goes first: without it, what is left of a killed removal is no server any more.
+	rmSync(recordFile(place, id), { force: true });
+	rmSync(serverDirectory(place, id), { recursive: true, force: true });
+}
+
+function processName(pid: number): string | undefined {
+	try {
+		return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+	} catch {
+		return undefined;
+	}
+}
+
+function processStartTime(pid: number): string | undefined {
+	try {
+		// Field 22; the second, in parentheses, may hold blanks.
+		return readFileSync(`/proc/${pid}/stat`, "utf8")
+			.replace(/^.*\) /s, "")
+			.split(" ")[19];
+	} catch {
+		return undefined;
+	}
+}
+
+function childrenOf(pid: number): number[] {
+	try {
+		return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+	} catch {
+		return [];
+	}
+}
+
+function networkOf(pid: number): string | undefined {
+	try {
+		return readlinkSync(`/proc/${pid}/ns/net`);
+	} catch {
+		return undefined;
+	}
+}
+
+function tail(file: string): string {
+	try {
+		return readFileSync(file, "utf8").trim().slice(-1000);
+	} catch {
+		return "";
+	}
+}

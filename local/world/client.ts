@@ -1,0 +1,151 @@
+import { existsSync } from "node:fs";
+import { cp, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { cachedDirectory, recipeKey } from "./cache.ts";
+import { type CommandResult, runCommand } from "./command.ts";
+import { makeDebianRoot } from "./debian.ts";
+import { namespacePath } from "./network.ts";
+import { endProcesses } from "./process.ts";
+
+const SUITE = "trixie";
+const PACKAGES = ["ca-certificates", "curl", "flatpak", "iproute2", "iputils-ping", "procps"];
+const USER_ID = 1000;
+
+export interface ClientOptions {
+	/** The machine's root folder is below it. */
+	stateDir: string;
+	cacheDir: string;
+	/** Network namespace that the machine lives in. */
+	namespace: string;
+	onProgress?: (line: string) => void;
+}
+
+export interface ClientRunOptions {
+	/** Default: 300. */
+	timeoutSeconds?: number;
+	/** Default: `user`. */
+	user?: "user" | "root";
+}
+
+/**
+ * A Flatpak user's machine: Debian 13 with a real flatpak and no other way to Flathub than front. It has no system that is
+ * booted: each command runs in a container of its own over the same disk, one at a time.
+ */
+export class FlatpakClient {
+	readonly #options: ClientOptions;
+
+	constructor(options: ClientOptions) {
+		this.#options = options;
+	}
+
+	get #directory(): string {
+		return join(this.#options.stateDir, "client");
+	}
+
+	get #root(): string {
+		return join(this.#directory, "root");
+	}
+
+	/** Make the machine's disk unless it is there, and its /etc/hosts: address → names. */
+	async prepare(hosts: Record<string, readonly string[]>): Promise<void> {
+		if (!existsSync(this.#root)) {
+			const image = await this.#image();
+			const partial = `${this.#root}.partial`;
+			await rm(partial, { recursive: true, force: true });
+			await mkdir(this.#directory, { recursive: true });
+			await runCommand(["cp", "--archive", "--reflink=auto", image, partial]);
+			await rename(partial, this.#root);
+		}
+		const lines = [
+			"127.0.0.1 localhost",
+			...Object.entries(hosts).map(([address, names]) => `${address} ${names.join(" ")}`),
+		];
+		await writeFile(join(this.#root, "etc/hosts"), `${lines.join("\n")}\n`);
+	}
+
+	async #image(): Promise<string> {
+		const recipe = { format: 1, suite: SUITE, packages: PACKAGES, user: USER_ID };
+		const directory = await cachedDirectory(
+			join(this.#options.cacheDir, `client-${recipeKey(recipe)}`),
+			async (partial) => {
+				const root = join(partial, "root");
+				await makeDebianRoot({
+					directory: root,
+					suite: SUITE,
+					architecture: "amd64",
+					packages: PACKAGES,
+					variant: "minbase",
+					onProgress: (line) => this.#options.onProgress?.(`Flatpak user's machine: ${line}`),
+				});
+				await runCommand(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
+				await writeFile(join(root, "etc/hostname"), "client\n");
+				// Names come from /etc/hosts alone.
+				await rm(join(root, "etc/resolv.conf"), { force: true });
+				await writeFile(join(root, "etc/resolv.conf"), "");
+				// The host's own authorities, for hosts behind a proxy that has one.
+				const authorities = "/usr/local/share/ca-certificates";
+				if (existsSync(authorities) && (await readdir(authorities)).length > 0) {
+					await cp(authorities, join(root, authorities), { recursive: true });
+					await runCommand(["chroot", root, "update-ca-certificates"]);
+				}
+			},
+		);
+		return join(directory, "root");
+	}
+
+	/** The command line, to be run as root on the host, that runs a command on the machine; for use at a terminal. */
+	command(argv: readonly string[], user: "user" | "root" = "user"): string[] {
+		const home = user === "root" ? "/root" : "/home/user";
+		const nspawn = [
+			...[
+				"systemd-nspawn",
+				"--quiet",
+				"--register=no",
+				"--keep-unit",
+				"--as-pid2",
+				"--resolv-conf=off",
+				"--timezone=off",
+			],
+			...[`--directory=${this.#root}`, `--machine=${this.#options.namespace}`, `--user=${user}`, `--chdir=${home}`],
+			`--network-namespace-path=${namespacePath(this.#options.namespace)}`,
+			...[
+				`--tmpfs=/run/user/${USER_ID}:mode=0700,uid=${USER_ID},gid=${USER_ID}`,
+				`--setenv=XDG_RUNTIME_DIR=/run/user/${USER_ID}`,
+			],
+			...["--setenv=LANG=C.UTF-8", "--console=pipe", "--", ...argv],
+		];
+		// A mount namespace of its own: nspawn needs a unified cgroup tree, which hosts with a hybrid one lack, and it leaves
+		// things in /run/systemd/nspawn where that is no tmpfs.
+		const mounts = [
+			"mkdir -p /run/systemd/nspawn && mount -t tmpfs none /run/systemd/nspawn",
+			...(existsSync("/sys/fs/cgroup/cgroup.controllers")
+				? []
+				: ["umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup"]),
+		];
+		return [
+			// bubblewrap, which flatpak runs apps with, mounts a proc of its own.
+			...["env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes", "flock", join(this.#directory, "lock")],
+			...["unshare", "--mount", "--propagation=private", "bash", "-c", `${mounts.join(" && ")} && exec "$@"`, "-"],
+			...nspawn,
+		];
+	}
+
+	/** Run a command (no shell) as the machine's user; a non-zero exit code is returned, not thrown. */
+	run(argv: readonly string[], options: ClientRunOptions = {}): Promise<CommandResult> {
+		if (!existsSync(this.#root)) {
+			throw new Error("the Flatpak user's machine does not exist: it is made by scripts/up local");
+		}
+		return runCommand(this.command(argv, options.user), {
+			allowFailure: true,
+			timeoutSeconds: options.timeoutSeconds ?? 300,
+		});
+	}
+
+	/** End what runs on the machine. */
+	async stop(): Promise<void> {
+		const { stdout } = await runCommand(["pgrep", "--full", `^systemd-nspawn .*--directory=${this.#root} `], {
+			allowFailure: true,
+		});
+		await endProcesses(stdout.split("\n").filter(Boolean).map(Number));
+	}
+}

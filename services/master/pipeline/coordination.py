@@ -1,0 +1,140 @@
+"""Steps of the coordination of one commit; they run on the master."""
+
+from __future__ import annotations
+
+import shutil
+
+from buildbot.plugins import steps, util
+from buildbot.process.buildstep import BuildStep
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS, WARNINGS
+from twisted.internet import defer, threads
+
+from .inventory import APP_ID, COMMIT
+from .uploads import build_folder
+
+SUBJECT_LENGTH = 200
+
+
+class Identify(BuildStep):
+    """Names what is built, as properties: app, commit, subject, build_id, architectures.
+
+    Refuses what is no app: everything later uses these properties in commands and paths.
+    """
+
+    name = "identify"
+    haltOnFailure = True
+
+    def __init__(self, architectures: tuple[str, ...], organization: str, **kwargs) -> None:
+        self.architectures = architectures
+        self.organization = organization
+        super().__init__(**kwargs)
+
+    @defer.inlineCallbacks
+    def run(self):
+        """Set the properties or fail."""
+        project = self.getProperty("project") or ""
+        commit = self.getProperty("revision") or ""
+        organization, _, app = project.partition("/")
+        if organization != self.organization or not APP_ID.fullmatch(app):
+            yield self.addCompleteLog("error", f"{project!r} is not {self.organization}/<application id>\n")
+            return FAILURE
+        if not COMMIT.fullmatch(commit):
+            yield self.addCompleteLog("error", f"{commit!r} is not the full name of a commit\n")
+            return FAILURE
+        changes = list(self.build.allChanges())
+        subject = (changes[-1].comments if changes else "").strip().partition("\n")[0]
+        for name, value in {
+            "app": app,
+            "commit": commit,
+            "subject": "".join(char for char in subject if char.isprintable())[:SUBJECT_LENGTH] or commit,
+            "build_id": str(self.build.buildid),
+            "architectures": list(self.architectures),
+        }.items():
+            self.setProperty(name, value, self.name)
+        self.descriptionDone = f"{app} {commit[:10]}"
+        return SUCCESS
+
+
+COPIED = {name: util.Property(name) for name in ("app", "commit", "subject", "build_id", "architectures")}
+
+
+class TriggerAll(steps.Trigger):
+    """Triggers builds, waits, and succeeds only if each of them did.
+
+    Buildbot counts a skipped build as better than a successful one; here whatever is not a success is a failure.
+    """
+
+    haltOnFailure = True
+    flunkOnFailure = True
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(waitForFinish=True, updateSourceStamp=False, set_properties=COPIED, **kwargs)
+
+    def slot(self, builders: list[str]) -> str:
+        """Spread builds over the builders of one kind."""
+        return builders[int(self.getProperty("build_id")) % len(builders)]
+
+    @defer.inlineCallbacks
+    def worstStatus(self, overall_results, rclist, unimportant_brids):
+        """The worst of all results, none of them left out."""
+        results = yield super().worstStatus(overall_results, rclist, unimportant_brids)
+        if results in (CANCELLED, RETRY, EXCEPTION):
+            return results
+        each = [result for succeeded, result in rclist if succeeded]
+        complete = len(each) == len(self.brids) and all(
+            (result[0] if isinstance(result, tuple) else result) in (SUCCESS, WARNINGS) for result in each
+        )
+        return SUCCESS if complete else FAILURE
+
+
+class BuildArchitectures(TriggerAll):
+    """One build for each architecture; all must succeed and have left their upload."""
+
+    name = "build"
+
+    def __init__(self, builders: dict[str, list[str]], **kwargs) -> None:
+        self.builders = builders
+        names = [name for group in builders.values() for name in group]
+        super().__init__(schedulerNames=names, **kwargs)
+
+    def getSchedulersAndProperties(self):
+        """The builder of each architecture that this build asks for."""
+        return [
+            {
+                "sched_name": self.slot(self.builders[architecture]),
+                "props_to_set": {**self.set_properties, "architecture": architecture},
+                "unimportant": False,
+            }
+            for architecture in self.getProperty("architectures")
+        ]
+
+
+class Publish(TriggerAll):
+    """Has the publisher take over what was uploaded."""
+
+    name = "publish"
+
+    def __init__(self, builders: list[str], **kwargs) -> None:
+        self.builders = builders
+        super().__init__(schedulerNames=builders, **kwargs)
+
+    def getSchedulersAndProperties(self):
+        """One of the builders that publish."""
+        return [{"sched_name": self.slot(self.builders), "props_to_set": self.set_properties, "unimportant": False}]
+
+
+class RemoveUploads(BuildStep):
+    """Frees the space on the master, whatever became of the build."""
+
+    name = "remove uploads"
+    alwaysRun = True
+    flunkOnFailure = False
+    warnOnFailure = True
+
+    @defer.inlineCallbacks
+    def run(self):
+        """Remove the folder of this build, if there is one."""
+        build_id = self.getProperty("build_id")
+        if build_id is not None:
+            yield threads.deferToThread(shutil.rmtree, build_folder(build_id), ignore_errors=True)
+        return SUCCESS

@@ -1,0 +1,375 @@
+"""Publishing, with real ostree, flatpak and gpg, up to a client that installs."""
+
+import functools
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import publisher
+from publishing import request, signing
+from repository_machine_test import PASSPHRASE
+
+APP = "org.flathub.Hello-App"
+AMD64, I386 = f"app/{APP}/x86_64/stable", f"app/{APP}/i386/stable"
+
+
+def publish_all(machine):
+    assert publisher.main(machine.settings) == 0
+
+
+@pytest.fixture
+def address(machine):
+    """The repository over HTTP on loopback."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Handler, directory=machine.root / "srv")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/repo/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Client:
+    """A user's flatpak, in a home of its own."""
+
+    def __init__(self, home):
+        home.mkdir()
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "XDG_DATA_HOME": str(home / "data"),
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def flatpak(self, *words):
+        return subprocess.run(
+            ["flatpak", *words], env=self._environment, check=False, capture_output=True, text=True, timeout=120
+        )
+
+    def install(self):
+        # Without its runtime: what is tried is the way of the application.
+        options = ("--user", "--noninteractive", "--no-deps", "--no-related", "--arch=x86_64")
+        return self.flatpak("install", *options, "flathub", APP)
+
+
+def client_with_remote(machine, address):
+    client = Client(machine.root / "home")
+    file = machine.root / "flathub.flatpakrepo"
+    file.write_text(signing.flatpakrepo(machine.settings, address, "http://flathub.test"))
+    added = client.flatpak("remote-add", "--user", "--if-not-exists", "flathub", str(file))
+    assert added.returncode == 0, added.stderr
+    return client
+
+
+def test_from_the_queue_to_an_installed_application(machine, address):
+    builds = {a: machine.build(APP, a) for a in ("x86_64", "i386")}
+    machine.queue("7", APP, builds)
+    publish_all(machine)
+    result = machine.result("7")
+    assert (result["status"], result["error"]) == ("published", None)
+    assert set(result["refs"]) == {AMD64, I386} <= machine.refs()
+    assert not list(machine.settings.queue.iterdir())
+    assert not [e for e in machine.settings.work.iterdir() if e.is_dir()]
+    assert not list(machine.settings.unpacked.iterdir())
+    assert (machine.status()["signing"], machine.status()["waiting"]) == ("unlocked", [])
+
+    client = client_with_remote(machine, address)
+    done = client.install()
+    assert done.returncode == 0, done.stderr
+    commit = client.flatpak("info", "--user", "--show-commit", f"{APP}/x86_64/stable").stdout.strip()
+    assert commit == result["refs"][AMD64]
+    remotes = client.flatpak("remotes", "--user", "--columns=name,options").stdout
+    assert "no-gpg-verify" not in remotes
+
+    machine.queue("8", APP, {a: machine.build(APP, a, "Hello again") for a in ("x86_64", "i386")})
+    publish_all(machine)
+    updated = client.flatpak("update", "--user", "--noninteractive", "--no-deps", "--no-related")
+    assert updated.returncode == 0, updated.stderr
+    commit = client.flatpak("info", "--user", "--show-commit", f"{APP}/x86_64/stable").stdout.strip()
+    assert commit == machine.result("8")["refs"][AMD64] != result["refs"][AMD64]
+    history = subprocess.run(
+        ["ostree", f"--repo={machine.settings.repository}", "log", AMD64], check=True, capture_output=True, text=True
+    ).stdout
+    assert result["refs"][AMD64] in history, "the published commit is the parent of the next"
+    deltas = subprocess.run(
+        ["ostree", f"--repo={machine.settings.repository}", "static-delta", "list"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert f"{result['refs'][AMD64]}-{commit}" in deltas
+
+
+def test_the_second_architecture_is_signed_too(machine, address):
+    machine.queue("7", APP, {a: machine.build(APP, a) for a in ("x86_64", "i386")})
+    publish_all(machine)
+    # flatpak on x86_64 hides applications for i386, as the summary it reads does: ostree looks at this one instead.
+    client = machine.root / "client"
+    for words in (
+        ["init", "--mode=archive"],
+        ["remote", "add", f"--gpg-import={machine.settings.public_key}", "flathub", address],
+        ["pull", "flathub", I386],
+    ):
+        subprocess.run(["ostree", f"--repo={client}", *words], check=True, capture_output=True)
+
+
+def test_a_client_refuses_what_another_key_signed(machine, address):
+    machine.queue("7", APP, {"x86_64": machine.build(APP, "x86_64")})
+    publish_all(machine)
+    client = client_with_remote(machine, address)
+    # Somebody who can write here, but not sign, puts commits of their own.
+    repo = machine.settings.repository
+    other = machine.build(APP, "x86_64", "Something else")
+    subprocess.run(["ostree", f"--repo={repo}", "pull-local", other, AMD64], check=True, capture_output=True)
+    subprocess.run(["flatpak", "build-update-repo", repo], check=True, capture_output=True)
+    done = client.install()
+    assert done.returncode != 0
+    assert "GPG" in done.stderr or "signature" in done.stderr, done.stderr
+
+
+def test_a_build_that_changes_nothing_keeps_its_commit(machine):
+    for job in ("1", "2"):
+        machine.queue(job, APP, {"x86_64": machine.build(APP, "x86_64")})
+        publish_all(machine)
+        assert machine.result(job)["status"] == "published"
+    assert machine.result("1")["refs"] == machine.result("2")["refs"]
+
+
+def test_a_job_that_fails_publishes_nothing_and_stops_no_other(machine):
+    good = "org.flathub.Good"
+    machine.queue("9", APP, {"x86_64": machine.build(APP, "x86_64"), "i386": machine.build(APP, "x86_64")})
+    machine.queue("10", good, {"x86_64": machine.build(good, "x86_64")})
+    publish_all(machine)
+    assert machine.result("9")["status"] == "failed"
+    assert f"i386: the ref {I386} is missing" in machine.result("9")["error"]
+    assert machine.result("10")["status"] == "published"
+    assert {ref for ref in machine.refs() if ref.startswith("app/")} == {f"app/{good}/x86_64/stable"}
+
+
+def _another_app(machine):
+    repo = machine.build(APP, "x86_64")
+    foreign = machine.build("org.flathub.Other", "x86_64")
+    subprocess.run(["ostree", f"--repo={repo}", "pull-local", foreign], check=True, capture_output=True)
+    return repo
+
+
+def _corrupt(machine):
+    repo = machine.build(APP, "x86_64")
+    victim = max((repo / "objects").rglob("*.filez"), key=lambda path: path.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-3] + b"xyz")
+    return repo
+
+
+def _incomplete(machine):
+    repo = machine.build(APP, "x86_64")
+    next((repo / "objects").rglob("*.filez")).unlink()
+    return repo
+
+
+def _by_hand(machine, name=APP, mode=0o755):
+    """A commit that no flatpak would make."""
+    tree = machine.root / "tree"
+    (tree / "files/bin").mkdir(parents=True)
+    (tree / "files/bin/hello").write_text("#!/bin/sh\n")
+    (tree / "files/bin/hello").chmod(mode)
+    (tree / "metadata").write_text(f"[Application]\nname={name}\nruntime=org.test.Platform/x86_64/1\n")
+    repo = machine.root / "by-hand"
+    for words in (["init", "--mode=archive"], ["commit", f"--branch={AMD64}", f"--tree=dir={tree}", "--subject=x"]):
+        subprocess.run(["ostree", f"--repo={repo}", *words], check=True, capture_output=True)
+    return repo
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_another_app, "refs that are not this build's: app/org.flathub.Other/x86_64/stable"),
+        (_corrupt, "fsck content object"),
+        (_incomplete, "Couldn't find file object"),
+        (lambda m: _by_hand(m, mode=0o4755), "invalid mode"),
+        (lambda m: _by_hand(m, name="org.flathub.Other"), "its metadata says"),
+    ],
+    ids=["another application's ref", "corrupt object", "missing object", "set-user-ID file", "wrong metadata"],
+)
+def test_a_bad_repository_is_refused(machine, make, reason):
+    machine.queue("1", APP, {"x86_64": make(machine)})
+    publish_all(machine)
+    assert machine.result("1")["status"] == "failed"
+    assert reason in machine.result("1")["error"]
+    assert not {ref for ref in machine.refs() if ref.startswith("app/")}
+
+
+def test_jobs_wait_while_the_key_is_locked(machine):
+    machine.stop_agent()
+    machine.start_agent()
+    machine.queue("3", APP, {"x86_64": machine.build(APP, "x86_64")})
+    publish_all(machine)
+    assert machine.status()["signing"] == "locked"
+    assert machine.status()["waiting"] == ["3"]
+    assert not machine.settings.results.joinpath("3.json").exists()
+    assert not machine.refs()
+    signing.unlock(machine.settings, PASSPHRASE)
+    publish_all(machine)
+    assert machine.result("3")["status"] == "published"
+
+
+def test_a_key_locked_in_the_middle_of_a_job_loses_nothing(machine, monkeypatch):
+    machine.queue("3", APP, {"x86_64": machine.build(APP, "x86_64")})
+    commit = publisher.Repository.commit
+
+    def after_a_reboot(self, *arguments):
+        machine.stop_agent()
+        machine.start_agent()
+        commit(self, *arguments)
+
+    monkeypatch.setattr(publisher.Repository, "commit", after_a_reboot)
+    publish_all(machine)
+    monkeypatch.undo()
+    assert machine.status()["signing"] == "locked"
+    assert not machine.settings.results.joinpath("3.json").exists()
+    assert not {ref for ref in machine.refs() if ref.startswith("app/")}
+    signing.unlock(machine.settings, PASSPHRASE)
+    publish_all(machine)
+    assert machine.result("3")["status"] == "published"
+
+
+STEPS = ("scratch", "import_untrusted", "commit", "verify", "publish", "update", "commits")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {role!r})
+import publisher
+from publishing.settings import Settings
+step = getattr(publisher.Repository, {step!r})
+def killed(*arguments):
+    step(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(publisher.Repository, {step!r}, killed)
+publisher.main(Settings(root=Path({root!r}), unpack_command={unpack!r}, restricted={restricted!r}))
+"""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_after_any_step_the_next_run_finishes(machine, step):
+    publish_all(machine)  # the first summary, so that `update` is the job's own
+    machine.queue("5", APP, {"x86_64": machine.build(APP, "x86_64"), "i386": machine.build(APP, "i386")})
+    code = KILLED.format(
+        role=os.path.dirname(publisher.__file__),
+        step=step,
+        root=str(machine.root),
+        unpack=machine.settings.unpack_command,
+        restricted=machine.settings.restricted,
+    )
+    killed = subprocess.run([sys.executable, "-B", "-c", code], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not machine.settings.results.joinpath("5.json").exists()
+    publish_all(machine)
+    assert machine.result("5")["status"] == "published"
+    fsck = subprocess.run(["ostree", f"--repo={machine.settings.repository}", "fsck"], check=False, capture_output=True)
+    assert fsck.returncode == 0, fsck.stderr
+    assert {AMD64, I386} <= machine.refs()
+
+
+def test_killed_between_the_result_and_the_clean_up_the_result_stands(machine):
+    machine.queue("5", APP, {"x86_64": machine.build(APP, "x86_64")})
+    publish_all(machine)
+    before = machine.result("5")
+    (machine.settings.work / "5/stage").mkdir(parents=True)
+    publish_all(machine)
+    assert machine.result("5") == before
+    assert not (machine.settings.work / "5").exists()
+
+
+def test_a_job_may_be_offered_again_after_it_failed(machine):
+    machine.queue("5", APP, {"x86_64": _incomplete(machine)})
+    publish_all(machine)
+    assert machine.result("5")["status"] == "failed"
+    machine.queue("5", APP, {"x86_64": machine.build(APP, "x86_64")})
+    publish_all(machine)
+    assert machine.result("5")["status"] == "published"
+
+
+def test_only_one_publisher_runs(machine, capsys):
+    import fcntl
+
+    with (machine.settings.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert publisher.main(machine.settings) == 1
+    assert "another publisher is running" in capsys.readouterr().err
+
+
+def with_publisher(machine):
+    """Settings whose publisher command really starts one, as systemctl does."""
+    from dataclasses import replace
+
+    code = (
+        f"import sys; from pathlib import Path; sys.path.insert(0, {os.path.dirname(publisher.__file__)!r})\n"
+        "import publisher; from publishing.settings import Settings\n"
+        f"publisher.main(Settings(root=Path({str(machine.root)!r}), "
+        f"unpack_command={machine.settings.unpack_command!r}, restricted={machine.settings.restricted!r}))"
+    )
+    return replace(machine.settings, publisher_command=(sys.executable, "-B", "-c", code))
+
+
+def test_a_request_is_published_and_reported(machine):
+    machine.offer("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    said = []
+    assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
+    assert said[-1] == f"published {AMD64} {machine.result('11')['refs'][AMD64]}"
+    # Asked again, after the worker was killed while it waited: the same answer.
+    assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
+
+
+def test_a_request_that_fails_says_why(machine):
+    machine.offer("11", APP, {"x86_64": machine.build(APP, "i386")})
+    said = []
+    assert request.publish(with_publisher(machine), "11", 120, said.append) == 1
+    assert "is missing" in said[-1]
+
+
+def test_a_request_says_that_the_key_is_locked_and_leaves_the_job_in_the_spool(machine):
+    machine.stop_agent()
+    machine.start_agent()
+    machine.offer("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    said = []
+    assert request.publish(with_publisher(machine), "11", 2, said.append) == 1
+    assert "locked" in said[-1] and "stays in the spool" in said[-1]
+    assert (machine.settings.queue / "11").is_dir()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "-x", "é", "x" * 65])
+def test_a_request_for_a_hostile_name_is_refused(machine, name):
+    said = []
+    assert request.publish(machine.settings, name, 1, said.append) == 1
+    assert "not published" in said[-1]
+
+
+def test_a_request_for_nothing_is_refused(machine):
+    said = []
+    assert request.publish(machine.settings, "404", 1, said.append) == 1
+    assert "there is no job 404" in said[-1]
+
+
+def test_a_job_that_cannot_be_removed_stops_no_other(machine, monkeypatch):
+    machine.queue("1", APP, {"x86_64": machine.build(APP, "i386")})
+    machine.queue("2", APP, {"x86_64": machine.build(APP, "x86_64")})
+    real = publisher.Spool.remove.__globals__["shutil"].rmtree
+
+    def refuse(path, **options):
+        # As for a directory of the worker's in one that only the worker may enter.
+        if path.name != "1":
+            real(path, **options)
+
+    monkeypatch.setattr("publishing.spool.shutil.rmtree", refuse)
+    publish_all(machine)
+    monkeypatch.undo()
+    assert (machine.result("1")["status"], machine.result("2")["status"]) == ("failed", "published")
+    assert machine.status()["waiting"] == []

@@ -1,0 +1,92 @@
+"""Asking for a publish, and waiting for its result: what the worker may do."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .command import CommandFailed, run
+from .job import InvalidJob, is_job_id
+from .settings import Settings
+
+_POLL_SECONDS = 1.0
+_REPORT_SECONDS = 30.0
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def enqueue(settings: Settings, job: str) -> None:
+    """Hand a complete job over to the publisher. Does nothing for one that is handed over already.
+
+    Raises InvalidJob if there is no such job, and none that was.
+    """
+    if not is_job_id(job):
+        raise InvalidJob(f"{job!r:.100} is not a job's name: expected letters, digits, '.', '_' and '-'")
+    source, target = settings.incoming / job, settings.queue / job
+    if source.is_dir() and not source.is_symlink():
+        # The publisher is in the group: it moves the directory, and the unpacker reads the files.
+        for entry in source.iterdir():
+            if not entry.is_symlink():
+                entry.chmod(0o640)
+        source.chmod(0o770)
+        if target.exists():
+            raise InvalidJob(f"{job} is in the queue already")
+        source.rename(target)
+    elif not (target.exists() or (settings.results / f"{job}.json").exists() or _is_at_work(settings, job)):
+        raise InvalidJob(f"there is no job {job}: {source} does not exist")
+
+
+def _is_at_work(settings: Settings, job: str) -> bool:
+    status = _read(settings.status)
+    return status is not None and (status.get("publishing") == job or job in status.get("waiting", []))
+
+
+def wait(settings: Settings, job: str, deadline_seconds: float, say: Callable[[str], None]) -> dict[str, object]:
+    """Wait for the result of a job, telling what it waits for.
+
+    Raises TimeoutError, naming what the publisher was doing, after `deadline_seconds`; the job stays in the spool.
+    """
+    end, told, message, nudge = time.monotonic() + deadline_seconds, 0.0, "", 0.0
+    while True:
+        queued = (settings.queue / job).exists()
+        result = None if queued else _read(settings.results / f"{job}.json")
+        if result is not None:
+            return result
+        now = time.monotonic()
+        if now >= nudge:
+            # Again and again: the publisher ends when its queue is empty, fails, or finds the key locked.
+            try:
+                run(settings.publisher_command, 60)
+            except CommandFailed as error:
+                say(f"the publisher can't be started, trying again: {error}")
+            nudge = now + 10 * _POLL_SECONDS
+        status = _read(settings.status) or {}
+        current = str(status.get("message", "the publisher has not started yet"))
+        if current != message or now >= told + _REPORT_SECONDS:
+            say(f"{'waiting in the queue' if queued else 'taken by the publisher'}; {current}")
+            message, told = current, now
+        if now >= end:
+            raise TimeoutError(f"{job}: no result after {deadline_seconds:.0f} s; it stays in the spool. {current}")
+        time.sleep(_POLL_SECONDS)
+
+
+def publish(settings: Settings, job: str, deadline_seconds: float, say: Callable[[str], None]) -> int:
+    """Enqueue and wait; returns the exit status, 0 only if the job is published."""
+    try:
+        enqueue(settings, job)
+        result = wait(settings, job, deadline_seconds, say)
+    except (InvalidJob, TimeoutError, OSError, subprocess.SubprocessError) as error:
+        say(f"not published: {error}")
+        return 1
+    if result["status"] != "published":
+        say(f"not published: {result['error']}")
+        return 1
+    for ref, commit in sorted(result["refs"].items()):
+        say(f"published {ref} {commit}")
+    return 0
