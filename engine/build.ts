@@ -105,7 +105,9 @@ async function buildPart(part: Part, position: string, options: BuildOptions): P
 			...(options.signal ? { signal: options.signal } : {}),
 		});
 		const code = await new Promise<number | null>((resolve, reject) => {
-			go.once("error", reject);
+			go.once("error", (error) =>
+				reject(options.signal?.aborted ? new Error("the build was ended; running it again goes on from there") : error),
+			);
 			go.once("exit", resolve);
 		});
 		if (code !== 0) throw new Error(buildFailed(part, code, readFileSync(options.log, "utf8"), options.log));

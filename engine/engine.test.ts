@@ -59,9 +59,8 @@ describe("the key", () => {
 	const key = (platform = "linux-x64", wanted = versions) => engineKey(join(folder, "engine"), wanted, platform);
 
 	beforeEach(() => {
-		for (const module of modules) {
-			const from = join(import.meta.dirname, module);
-			cpSync(from, join(folder, "engine", module), { recursive: true });
+		for (const name of [...modules, "build.ts"]) {
+			cpSync(join(import.meta.dirname, name), join(folder, "engine", name), { recursive: true });
 		}
 	});
 
@@ -70,7 +69,7 @@ describe("the key", () => {
 		expect(key()).toMatch(/^[0-9a-f]{16}$/);
 	});
 
-	test.each(["plugins/remote/command.go", "cli/go.sum", "scaleway/new.go"])("changes with %s", (file) => {
+	test.each(["plugins/remote/command.go", "cli/go.sum", "scaleway/new.go", "build.ts"])("changes with %s", (file) => {
 		const before = key();
 		write(join("engine", file), "changed");
 		expect(key()).not.toBe(before);

@@ -65,6 +65,8 @@ export const modules = ["cli", "language-nodejs", "plugins", "scaleway"] as cons
 export function engineKey(engineFolder: string, versions: PluginVersions, platform: string): string {
 	const hash = createHash("sha256");
 	hash.update(JSON.stringify([cliVersion, Object.entries(versions).sort(), platform]));
+	// The flags of the builds are part of what is made.
+	hash.update(readFileSync(join(engineFolder, "build.ts")));
 	for (const module of modules) {
 		const files = readdirSync(join(engineFolder, module), { recursive: true, encoding: "utf8" })
 			.filter((file) => /(^|\/)go\.(mod|sum)$|\.go$/.test(file) && !file.endsWith("_test.go"))

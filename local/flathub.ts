@@ -163,13 +163,17 @@ export async function openWorld(stack: Stack, progress: (line: string) => void =
 async function publishSample(world: World, progress: (line: string) => void): Promise<void> {
 	if ((await world.client.run(["flatpak", "info", "--user", sampleApp])).exitCode === 0) return;
 	const { commit } = await world.pushSample(sampleApp);
-	await poll(`the commit status of ${sampleApp} to say it is published`, 1500, async () => {
+	let shown = "";
+	const publish = await poll(`the commit status of ${sampleApp} to say whether it is published`, 1500, async () => {
 		const statuses = await world.statuses(sampleApp, commit);
-		const failed = statuses.find(({ state }) => state === "failure" || state === "error");
-		if (failed !== undefined) throw new Error(`${failed.context}: ${failed.description} (${failed.target_url})`);
-		progress(statuses.map(({ context, state }) => `${context}: ${state}`).join(", "));
-		return statuses.some(({ context, state }) => context === "flathub/publish" && state === "success") || undefined;
+		const states = statuses.map(({ context, state }) => `${context}: ${state}`).join(", ");
+		if (states !== shown) progress(states);
+		shown = states;
+		return statuses.find(({ context, state }) => context === "flathub/publish" && state !== "pending");
 	});
+	if (publish.state !== "success") {
+		throw new Error(`${sampleApp} was not published: ${publish.description} (${publish.target_url})`);
+	}
 }
 
 async function installSample(world: World): Promise<string> {

@@ -223,6 +223,11 @@ export class Cloud {
 		this.options.log(`server ${server.name} ended by itself`);
 	}
 
+	/** An end that was told of in the middle of a step is looked at after it. */
+	private noticeEnded(serverId: string): void {
+		if (!this.hypervisor.isRunning(serverId)) this.machineEnded(serverId);
+	}
+
 	private serverSpec(server: Server): ServerSpec {
 		const publicIp = this.state.publicIps[server.publicIpIds[0] ?? ""];
 		const userData = server.userData["cloud-init"];
@@ -455,6 +460,7 @@ export class Cloud {
 			})
 			.then(() => {
 				if (this.chains.get(key) === after) this.chains.delete(key);
+				this.noticeEnded(key.replace(/^server:/, ""));
 				this.save();
 			});
 		this.chains.set(key, after);

@@ -8,8 +8,21 @@ import { namespacePath } from "./network.ts";
 import { endProcesses } from "./process.ts";
 
 const SUITE = "trixie";
-const PACKAGES = ["ca-certificates", "curl", "flatpak", "iproute2", "iputils-ping", "procps"];
+const PACKAGES = ["ca-certificates", "curl", "dbus", "flatpak", "iproute2", "iputils-ping", "procps"];
 const USER_ID = 1000;
+
+// flatpak asks the system bus for parental controls before it installs an app, and fails without a bus.
+const SESSION = `#!/bin/bash
+set -euo pipefail
+mkdir -p /run/dbus
+dbus-daemon --system --fork --nopidfile
+user=$1
+shift
+exec setpriv --reuid="$user" --regid="$user" --init-groups --reset-env \\
+	env XDG_RUNTIME_DIR=/run/user/${USER_ID} LANG=C.UTF-8 "$@"
+`;
+
+const IMAGE_KEY = recipeKey({ suite: SUITE, packages: PACKAGES, user: USER_ID, session: SESSION });
 
 export interface ClientOptions {
 	/** The machine's root folder is below it. */
@@ -43,7 +56,7 @@ export class FlatpakClient {
 	}
 
 	get #root(): string {
-		return join(this.#directory, "root");
+		return join(this.#directory, `root-${IMAGE_KEY}`);
 	}
 
 	/** Make the machine's disk unless it is there, and its /etc/hosts: address → names. */
@@ -64,32 +77,29 @@ export class FlatpakClient {
 	}
 
 	async #image(): Promise<string> {
-		const recipe = { format: 1, suite: SUITE, packages: PACKAGES, user: USER_ID };
-		const directory = await cachedDirectory(
-			join(this.#options.cacheDir, `client-${recipeKey(recipe)}`),
-			async (partial) => {
-				const root = join(partial, "root");
-				await makeDebianRoot({
-					directory: root,
-					suite: SUITE,
-					architecture: "amd64",
-					packages: PACKAGES,
-					variant: "minbase",
-					onProgress: (line) => this.#options.onProgress?.(`Flatpak user's machine: ${line}`),
-				});
-				await runCommand(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
-				await writeFile(join(root, "etc/hostname"), "client\n");
-				// Names come from /etc/hosts alone.
-				await rm(join(root, "etc/resolv.conf"), { force: true });
-				await writeFile(join(root, "etc/resolv.conf"), "");
-				// The host's own authorities, for hosts behind a proxy that has one.
-				const authorities = "/usr/local/share/ca-certificates";
-				if (existsSync(authorities) && (await readdir(authorities)).length > 0) {
-					await cp(authorities, join(root, authorities), { recursive: true });
-					await runCommand(["chroot", root, "update-ca-certificates"]);
-				}
-			},
-		);
+		const directory = await cachedDirectory(join(this.#options.cacheDir, `client-${IMAGE_KEY}`), async (partial) => {
+			const root = join(partial, "root");
+			await makeDebianRoot({
+				directory: root,
+				suite: SUITE,
+				architecture: "amd64",
+				packages: PACKAGES,
+				variant: "minbase",
+				onProgress: (line) => this.#options.onProgress?.(`Flatpak user's machine: ${line}`),
+			});
+			await runCommand(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
+			await writeFile(join(root, "usr/local/sbin/session"), SESSION, { mode: 0o755 });
+			await writeFile(join(root, "etc/hostname"), "client\n");
+			// Names come from /etc/hosts alone.
+			await rm(join(root, "etc/resolv.conf"), { force: true });
+			await writeFile(join(root, "etc/resolv.conf"), "");
+			// The host's own authorities, for hosts behind a proxy that has one.
+			const authorities = "/usr/local/share/ca-certificates";
+			if (existsSync(authorities) && (await readdir(authorities)).length > 0) {
+				await cp(authorities, join(root, authorities), { recursive: true });
+				await runCommand(["chroot", root, "update-ca-certificates"]);
+			}
+		});
 		return join(directory, "root");
 	}
 
@@ -106,13 +116,10 @@ export class FlatpakClient {
 				"--resolv-conf=off",
 				"--timezone=off",
 			],
-			...[`--directory=${this.#root}`, `--machine=${this.#options.namespace}`, `--user=${user}`, `--chdir=${home}`],
+			...[`--directory=${this.#root}`, `--machine=${this.#options.namespace}`, `--chdir=${home}`],
 			`--network-namespace-path=${namespacePath(this.#options.namespace)}`,
-			...[
-				`--tmpfs=/run/user/${USER_ID}:mode=0700,uid=${USER_ID},gid=${USER_ID}`,
-				`--setenv=XDG_RUNTIME_DIR=/run/user/${USER_ID}`,
-			],
-			...["--setenv=LANG=C.UTF-8", "--console=pipe", "--", ...argv],
+			...[`--tmpfs=/run/user/${USER_ID}:mode=0700,uid=${USER_ID},gid=${USER_ID}`],
+			...["--console=pipe", "--", "/usr/local/sbin/session", user, ...argv],
 		];
 		// A mount namespace of its own: nspawn needs a unified cgroup tree, which hosts with a hybrid one lack, and it leaves
 		// things in /run/systemd/nspawn where that is no tmpfs.

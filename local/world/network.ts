@@ -51,7 +51,12 @@ export async function attach(attachment: Attachment): Promise<void> {
 /** End what runs in a namespace that `attach` made and remove it, and with it both ends of its cable. */
 export async function detach(namespace: string): Promise<void> {
 	if (!existsSync(namespacePath(namespace))) return;
+	await endAllIn(namespace);
+	await runCommand(["ip", "netns", "delete", namespace]);
+}
+
+/** End what runs in a namespace that `attach` made, whoever started it there. */
+export async function endAllIn(namespace: string): Promise<void> {
 	const { stdout } = await runCommand(["ip", "netns", "pids", namespace], { allowFailure: true });
 	await endProcesses(stdout.split("\n").filter(Boolean).map(Number));
-	await runCommand(["ip", "netns", "delete", namespace]);
 }

@@ -14,7 +14,7 @@ import { nameSchema } from "./github/names.ts";
 import { type Configuration, configurationSchema } from "./github/options.ts";
 import { DEFAULT_BRANCH, GIT_ENVIRONMENT } from "./github/repositories.ts";
 import type { CommitStatus } from "./github/statuses.ts";
-import { attach, detach, namespacePath } from "./network.ts";
+import { attach, detach, endAllIn, namespacePath } from "./network.ts";
 import { recordedProcess, startDetached, stopRecorded } from "./process.ts";
 import { buildRuntimes } from "./runtimes.ts";
 import { fetchSources } from "./sources.ts";
@@ -149,7 +149,8 @@ export class World {
 		if (running?.version !== version) {
 			this.#progress("GitHub: server");
 			await stopRecorded(this.#file("github.pid"));
-			// A server that another run left without its record.
+			// A server that a crashed run left without its record would still hold the port.
+			await endAllIn(this.#namespace);
 			await rm(this.#file("admin.sock"), { force: true });
 			await startDetached(
 				[
@@ -207,6 +208,7 @@ export class World {
 	async push({ app, files, directory, branch = DEFAULT_BRANCH, message }: Push): Promise<{ commit: string }> {
 		if (!nameSchema.safeParse(app).success) throw new Error(`${JSON.stringify(app)} can't be the name of a repository`);
 		if ((files === undefined) === (directory === undefined)) throw new Error("push takes either files or a directory");
+		await this.#admin("GET", "/admin/health");
 		const { settings } = configurationSchema.parse(JSON.parse(await readFile(this.#file("github.json"), "utf8")));
 		await this.#admin("PUT", `/admin/repositories/${ORGANIZATION}/${app}`);
 		const work = await mkdtemp(join(tmpdir(), "flathub-push-"));

@@ -229,7 +229,7 @@ describe("machines", () => {
 	});
 
 	it("the host reaches its sshd, and it reaches the outside", async () => {
-		expect(await banner(publicAddress, 22)).toContain("SSH-2.0");
+		expect(await poll("sshd answers", 30, () => banner(publicAddress, 22))).toContain("SSH-2.0");
 		await inFront("apt-get", "update", "--error-on=any");
 		await inFront("apt-get", "install", "--yes", "--no-install-recommends", "nftables");
 	});
@@ -315,7 +315,7 @@ describe("machines", () => {
 		await inFront("curl", "-sf", "http://169.254.42.42/");
 		const withSsh = { ...drop, rules: drop.rules.map((rule) => ({ ...rule, portFrom: 20, portTo: 22 })) };
 		await host.applySecurityGroup(ids.front, publicAddress, withSsh);
-		expect(await banner(publicAddress, 22)).toContain("SSH-2.0");
+		expect(await poll("sshd answers", 30, () => banner(publicAddress, 22))).toContain("SSH-2.0");
 		// On the bridge too: a neighbour in the make-believe internet is outside like any other.
 		const neighbour = "t-machines-net";
 		const inside = (...argv: string[]) => execFileSync("nsenter", [`--net=/run/netns/${prefix}`, "--", ...argv]);
@@ -343,7 +343,7 @@ describe("machines", () => {
 		} finally {
 			execFileSync("ip", ["netns", "delete", neighbour]);
 		}
-		expect(await banner(publicAddress, 22)).toContain("SSH-2.0");
+		expect(await poll("sshd answers", 30, () => banner(publicAddress, 22))).toContain("SSH-2.0");
 	});
 
 	it("a guest's own reboot keeps its NICs", async () => {
@@ -392,7 +392,7 @@ describe("machines", () => {
 		await inFront("sh", "-c", "cloud-init status --wait || [ $? -eq 2 ]");
 		expect(await inFront("cat", "/root/file")).toBe("kept\n");
 		await fails(inFront("test", "-e", "/root/first-boot"));
-		expect(await banner(publicAddress, 22)).toContain("SSH-2.0");
+		expect(await poll("sshd answers", 30, () => banner(publicAddress, 22))).toContain("SSH-2.0");
 	});
 
 	it("another process adopts what runs, and hears of a machine's own power-off", async () => {

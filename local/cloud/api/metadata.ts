@@ -20,7 +20,10 @@ export function createMetadataService(state: CloudState, log: (line: string) => 
 
 function answer(state: CloudState, request: IncomingMessage, response: ServerResponse, address: string): number {
 	const send = (status: number, contentType: string, body: string): number => {
-		response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(body) });
+		// This side closes first: cloud-init asks again and again from source port 1, which must not stay in TIME_WAIT there.
+		response.useChunkedEncodingByDefault = false;
+		response.shouldKeepAlive = false;
+		response.writeHead(status, { "content-type": contentType });
 		response.end(request.method === "HEAD" ? undefined : body);
 		return status;
 	};

@@ -210,13 +210,22 @@ export function recordLeader(place: Place, id: string, leader: Leader): void {
 
 /** Asks init to power off; after `deadlineSeconds` ends the machine by force. Resolves once nothing of it runs. */
 export async function stopMachine(place: Place, id: string, deadlineSeconds: number): Promise<void> {
-	const leader = findLeader(place, id);
-	if (leader && processName(leader.pid) === "systemd") {
-		try {
+	let asked = 0;
+	const off = () => {
+		if (!isRunning(place, id)) return true;
+		// More than once: an init that has only just started does not listen yet, and the kernel drops the signal.
+		if (Date.now() - asked > 2000) {
+			const leader = findLeader(place, id);
+			// Half-started, or its container manager is gone: nothing in it could lose anything.
+			if (!leader || processName(leader.pid) !== "systemd") return true;
+			asked = Date.now();
 			process.kill(leader.pid, sigrtmin + 4);
-			await until("power off", deadlineSeconds, () => !isRunning(place, id));
-		} catch {} // by force, below
-	}
+		}
+		return false;
+	};
+	try {
+		await until("power off", deadlineSeconds, off);
+	} catch {} // by force, below
 	await clearMachine(place, id);
 }
 

@@ -284,6 +284,19 @@ describe("a server's life", () => {
 		expect((await get(`${instance}/servers/${server.id}`)).body.server.state).toBe("stopped in place");
 	});
 
+	it("shows it also when the machine ends while a NIC is being plugged in", async () => {
+		const network = await createNetwork("10.25.0.0/24");
+		const server = await createServer();
+		await act(server.id, "poweron");
+		await settled();
+		const release = fixture.hypervisor.hold();
+		await post(`${instance}/servers/${server.id}/private_nics`, { private_network_id: network.id });
+		fixture.hypervisor.end(server.id);
+		release();
+		await settled();
+		expect((await get(`${instance}/servers/${server.id}`)).body.server.state).toBe("stopped in place");
+	});
+
 	it("refuses what its state does not allow, and stopping it when it is protected", async () => {
 		const server = await createServer({ protected: true });
 		expect((await act(server.id, "terminate")).status).toBe(400);

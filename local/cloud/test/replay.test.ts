@@ -201,7 +201,7 @@ function difference(recorded: unknown, ours: unknown, at: string): string | unde
 		return undefined;
 	}
 	if (kind(recorded) !== kind(ours)) return `${at}: ${kind(ours)} instead of ${kind(recorded)}`;
-	if (/\.(state|state_detail|status|type|resource|reason|precondition)$/.test(at) && recorded !== ours) {
+	if (/\.(state|status|type|resource|reason|precondition)$/.test(at) && recorded !== ours) {
 		return `${at}: ${ours} instead of ${recorded}`;
 	}
 	return undefined;

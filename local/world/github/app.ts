@@ -187,8 +187,10 @@ export function createGitHub(
 		admin,
 		deliveries,
 		async close() {
-			await deliveries.stop();
 			await Promise.all([app.close(), admin.close()]);
+			// What was pushed is still announced, once.
+			await Promise.all(pushes.values());
+			await deliveries.stop();
 		},
 	};
 }
