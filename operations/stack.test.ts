@@ -42,9 +42,11 @@ describe("localStackEnvironment", () => {
 
 describe("serverUrn", () => {
 	const urn = (type: string, name: string) => ({ type, urn: `urn:pulumi:local::flathub::${type}::${name}` });
-	const resources = [urn("scaleway:instance/server:Server", "repo"), urn("flathub:index:Repo", "front")];
+	const resources = [urn("scaleway:instance/server:Server", "repo-server"), urn("flathub:index:Front", "front")];
 	it("finds a machine's server", () => {
-		expect(serverUrn(resources, "repo")).toBe("urn:pulumi:local::flathub::scaleway:instance/server:Server::repo");
+		expect(serverUrn(resources, "repo")).toBe(
+			"urn:pulumi:local::flathub::scaleway:instance/server:Server::repo-server",
+		);
 	});
 	it("names the machines there are", () => {
 		expect(() => serverUrn(resources, "front")).toThrow('Machine "front" is not in the stack; expected one of: repo.');

@@ -1,15 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
 import { localSettings } from "../local/settings.ts";
+import { projectDir } from "../project-dir.ts";
 import { type Finished, type RunOptions, run } from "./process.ts";
-
-/** The folder of Pulumi.yaml. */
-export const projectDir = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** A Pulumi stack with the environment that its commands need. */
 export interface Stack {
@@ -34,10 +31,11 @@ export type StackResource = z.infer<typeof exportSchema>["deployment"]["resource
 
 /** The URN of a machine's server. @throws Error that names the machines there are. */
 export function serverUrn(resources: StackResource[], machine: string): string {
+	const suffix = "-server";
 	const servers = resources.filter(({ type }) => type === "scaleway:instance/server:Server").map(({ urn }) => urn);
-	const urn = servers.find((candidate) => candidate.split("::").at(-1) === machine);
+	const urn = servers.find((candidate) => candidate.split("::").at(-1) === `${machine}${suffix}`);
 	if (urn === undefined) {
-		const known = servers.map((server) => server.split("::").at(-1)).join(", ");
+		const known = servers.map((server) => server.split("::").at(-1)?.replace(suffix, "")).join(", ");
 		throw new Error(`Machine ${JSON.stringify(machine)} is not in the stack; expected one of: ${known}.`);
 	}
 	return urn;

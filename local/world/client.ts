@@ -8,7 +8,7 @@ import { namespacePath } from "./network.ts";
 import { endProcesses } from "./process.ts";
 
 const SUITE = "trixie";
-const PACKAGES = ["ca-certificates", "curl", "dbus", "flatpak", "iproute2", "iputils-ping", "procps"];
+const PACKAGES = ["ca-certificates", "curl", "dbus", "flatpak", "iproute2", "iputils-ping", "ostree", "procps"];
 const USER_ID = 1000;
 
 // flatpak asks the system bus for parental controls before it installs an app, and fails without a bus.

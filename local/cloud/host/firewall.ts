@@ -65,7 +65,7 @@ export function dataCentreRules(plan: AddressPlan, groups: Record<string, Securi
 		ct status dnat accept
 ${jumps.join("\n")}
 		# Bridged frames of the make-believe internet pass here too.
-		meta nfproto ipv4 iifname "${publicBridge}" accept
+		meta nfproto ipv4 iifname "${publicBridge}" oifname { "${publicBridge}", "uplink" } accept
 		meta nfproto ipv4 iifname "uplink" oifname "${publicBridge}" accept
 	}`;
 }
