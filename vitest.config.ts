@@ -7,7 +7,14 @@ export default defineConfig({
 			{
 				test: {
 					name: "unit",
-					include: ["test/**/*.test.ts", "operations/**/*.test.ts", "stacks/**/*.test.ts", "local/**/*.test.ts", "engine/**/*.test.ts"],
+					include: [
+						"test/**/*.test.ts",
+						"operations/**/*.test.ts",
+						"process/**/*.test.ts",
+						"stacks/**/*.test.ts",
+						"local/**/*.test.ts",
+						"engine/**/*.test.ts",
+					],
 					exclude: ["**/node_modules/**", "test/host/**", "test/stack/**"],
 					testTimeout: 20_000,
 				},

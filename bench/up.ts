@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { runCommand } from "../operations/command.ts";
-import { openStack, projectDir, type Stack } from "../operations/stack.ts";
+import { openStack, type Stack } from "../operations/stack.ts";
+import { projectDir } from "../project-dir.ts";
 
 /** Counted runs of each side, in turn, after one that is not counted. */
 const runs = 5;

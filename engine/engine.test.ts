@@ -6,9 +6,9 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { withLock } from "../process/lock.ts";
 import { buildFailed, parts, spaceProblem } from "./build.ts";
 import { exportLines } from "./ensure.ts";
-import { withLock } from "./lock.ts";
 import { checkSum, download, findInstalled, findOnPath, missingPlugins } from "./official.ts";
 import { atLeast, cliVersion, engineKey, modules, pluginFolder, pluginNames, readPluginVersions } from "./pins.ts";
 import { duration } from "./progress.ts";
@@ -266,7 +266,7 @@ describe("the lock", () => {
 
 	test("does not outlive its process, however that ends", async () => {
 		const file = join(folder, "lock");
-		const program = `import { withLock } from ${JSON.stringify(join(import.meta.dirname, "lock.ts"))};
+		const program = `import { withLock } from ${JSON.stringify(join(import.meta.dirname, "../process/lock.ts"))};
 			await withLock(${JSON.stringify(file)}, 10, () => {}, async () => {
 				console.log("held");
 				await new Promise((resolve) => setTimeout(resolve, 60_000));

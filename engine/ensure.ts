@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { withLock } from "../process/lock.ts";
 import { build } from "./build.ts";
-import { withLock } from "./lock.ts";
 import { download, downloadSite, findInstalled } from "./official.ts";
 import { cliVersion, engineKey, type PluginVersions, readPluginVersions } from "./pins.ts";
 import type { Report } from "./progress.ts";

@@ -8,10 +8,11 @@ import { describeError } from "../operations/command.ts";
 import { findOrphans } from "../operations/orphans.ts";
 import { makeSigningKey, unlockSigning } from "../operations/signing.ts";
 import { openStack, type Stack, type StackOutputs } from "../operations/stack.ts";
+import { isAlive } from "../process/identity.ts";
+import { poll } from "../process/poll.ts";
 import { startCloud, stopCloud } from "./cloud-process.ts";
 import { checkHost } from "./host-check.ts";
-import { poll } from "./poll.ts";
-import { type LocalSettings, localAccount, localSettings } from "./settings.ts";
+import { account, type LocalSettings, localSettings } from "./settings.ts";
 import { createWorld, type World } from "./world/world.ts";
 
 /** The app that `up local` pushes and installs. */
@@ -104,16 +105,6 @@ async function pulumiUp(settings: LocalSettings, stack: Stack, progress: (line: 
 	);
 }
 
-/** Whether the process of this id still lives. */
-function lives(pid: number): boolean {
-	try {
-		process.kill(pid, 0);
-		return true;
-	} catch {
-		return false;
-	}
-}
-
 const lockSchema = z.looseObject({ pid: z.number() });
 
 /** An `up` that was killed leaves a lock, and resources that its state does not know: both go, so that the next can begin. */
@@ -124,7 +115,7 @@ async function recoverKilledUp(settings: LocalSettings, stack: Stack, progress: 
 	if (held.length === 0) return;
 	for (const file of held) {
 		const { pid } = lockSchema.parse(JSON.parse(readFileSync(join(locks, file), "utf8")));
-		if (lives(pid)) {
+		if (isAlive(pid)) {
 			throw new Error(
 				`Stack local is being changed by process ${pid}; wait until it has finished, and run this again.`,
 			);
@@ -133,8 +124,8 @@ async function recoverKilledUp(settings: LocalSettings, stack: Stack, progress: 
 	}
 	await stack.pulumi(["cancel", "--yes", "--stack", stack.name]);
 	const recorded = (await stack.resources()).flatMap(({ id }) => (id === undefined ? [] : [id]));
-	const account = { ...localAccount, apiUrl: settings.apiUrl, zone: "fr-par-1" };
-	for (const orphan of await findOrphans(account, stack.name, recorded)) {
+	const cloud = { ...account, apiUrl: settings.apiUrl };
+	for (const orphan of await findOrphans(cloud, stack.name, recorded)) {
 		progress(`removing ${orphan.kind} ${orphan.name}, which the killed change did not record`);
 		await orphan.remove();
 	}

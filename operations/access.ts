@@ -1,13 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Finished, type RunOptions, run } from "./process.ts";
+import { type Finished, type RunOptions, run } from "../process/run.ts";
 import type { StackOutputs } from "./stack.ts";
 
 /** SSH to the machines of a stack: through front, every host key checked against the stack's outputs. */
 export interface Access {
 	/** Runs a command on a machine as root. */
-	ssh(machine: string, command: string[], options?: Omit<RunOptions, "cwd" | "env">): Promise<Finished>;
+	ssh(machine: string, command: string[], options?: Omit<RunOptions, "cwd" | "env" | "namespace">): Promise<Finished>;
 	/** Removes the key and the known hosts from this machine's disk. */
 	close(): void;
 }
@@ -55,7 +55,8 @@ export function openAccess(outputs: StackOutputs): Access {
 			}
 			const quoted = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 			const terminal = options.interactive && command.length === 0 ? ["-t"] : [];
-			return run("ssh", ["-F", join(dir, "config"), ...terminal, machine, ...(quoted === "" ? [] : [quoted])], options);
+			const ssh = ["ssh", "-F", join(dir, "config"), ...terminal, machine, ...(quoted === "" ? [] : [quoted])];
+			return run(ssh, { timeoutSeconds: Infinity, ...options });
 		},
 		close: () => rmSync(dir, { recursive: true, force: true }),
 	};

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { run } from "../process/run.ts";
 import { openAccess } from "./access.ts";
-import { run } from "./process.ts";
 import type { StackOutputs } from "./stack.ts";
 
 /** Presets the passphrase in repo's gpg-agent, over SSH on stdin; returns when the key has signed. */
@@ -25,7 +25,7 @@ export async function unlockSigning(outputs: StackOutputs, passphrase: string): 
 export async function makeSigningKey(userId: string, passphrase: string): Promise<string> {
 	const home = mkdtempSync(join(tmpdir(), "flathub-key-"));
 	const gpg = (args: string[], input: string) =>
-		run("gpg", ["--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", ...args], {
+		run(["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", ...args], {
 			input,
 		});
 	try {
@@ -33,7 +33,7 @@ export async function makeSigningKey(userId: string, passphrase: string): Promis
 		const { stdout } = await gpg(["--armor", "--export-secret-keys", userId], passphrase);
 		return `${stdout}\n`;
 	} finally {
-		await run("gpgconf", ["--homedir", home, "--kill", "all"], { mayFail: true });
+		await run(["gpgconf", "--homedir", home, "--kill", "all"], { mayFail: true });
 		rmSync(home, { recursive: true, force: true });
 	}
 }

@@ -5,8 +5,8 @@ import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
 import { localSettings } from "../local/settings.ts";
+import { type Finished, type RunOptions, run } from "../process/run.ts";
 import { projectDir } from "../project-dir.ts";
-import { type Finished, type RunOptions, run } from "./process.ts";
 
 /** A Pulumi stack with the environment that its commands need. */
 export interface Stack {
@@ -15,7 +15,7 @@ export interface Stack {
 	/** Arguments that every command on the stack's configuration needs. */
 	configArguments: string[];
 	/** Runs `pulumi ARGS` in the project. */
-	pulumi(args: string[], options?: Omit<RunOptions, "cwd" | "env">): Promise<Finished>;
+	pulumi(args: string[], options?: Omit<RunOptions, "cwd" | "env" | "namespace">): Promise<Finished>;
 	/** What the stack's state records. */
 	resources(): Promise<StackResource[]>;
 	/** The stack's outputs, secrets in clear: for this process's own use, never to be printed. */
@@ -72,7 +72,8 @@ export async function openStack(name: string, progress: (line: string) => void =
 }
 
 function makeStack(name: string, env: Stack["env"], configArguments: string[]): Stack {
-	const pulumi: Stack["pulumi"] = (args, options = {}) => run("pulumi", args, { ...options, cwd: projectDir, env });
+	const pulumi: Stack["pulumi"] = (args, options = {}) =>
+		run(["pulumi", ...args], { timeoutSeconds: Infinity, ...options, cwd: projectDir, env });
 	return {
 		name,
 		env,
@@ -143,7 +144,7 @@ async function prepareLocalStack(env: Stack["env"], dir: string): Promise<string
 		// In a folder of its own: `stack init` writes the salt into the stack's file, and the tracked one stays as it is.
 		rmSync(join(dir, "backend"), { recursive: true });
 		mkdirSync(join(dir, "backend"), { mode: 0o700 });
-		await run("pulumi", ["-C", dir, "stack", "init", "local", "--no-select"], { env });
+		await run(["pulumi", "-C", dir, "stack", "init", "local", "--no-select"], { env });
 	}
 	const merged = mergeStackFile(read(join(projectDir, "Pulumi.local.yaml")), read(configFile), localSettings().apiUrl);
 	writeWhole(configFile, stringify(merged));

@@ -6,7 +6,7 @@ import { execa, execaSync, type Options } from "execa";
 import { z } from "zod";
 import { localSettings } from "../local/settings.ts";
 import { describeError, runCommand } from "../operations/command.ts";
-import { projectDir } from "../operations/stack.ts";
+import { projectDir } from "../project-dir.ts";
 
 interface Count {
 	passed: number;
@@ -58,7 +58,12 @@ const files = execaSync("git", ["ls-files", "--cached", "--others", "--exclude-s
 	cwd: projectDir,
 }).stdout.split("\n");
 
-const goModules = files.filter((file) => file.endsWith("/go.mod")).map((file) => join(projectDir, dirname(file)));
+// cli/ only pins a tool of another module: there is nothing of its own to vet.
+const goModules = files
+	.filter((file) => file.endsWith("/go.mod"))
+	.map(dirname)
+	.filter((dir) => files.some((file) => file.startsWith(`${dir}/`) && file.endsWith(".go")))
+	.map((dir) => join(projectDir, dir));
 const goTest = (dir: string): Suite => ({
 	name: `go test ${dir.slice(projectDir.length + 1)}`,
 	run: async () => {
@@ -93,13 +98,13 @@ async function pythonEnvironment(): Promise<string> {
 }
 
 const pytest: Suite = {
-	name: "pytest services",
+	name: "pytest",
 	run: async () => {
 		const python = join(await pythonEnvironment(), "bin", "python");
 		const file = join(reports, "pytest.xml");
 		const { exitCode } = await execa(
 			python,
-			["-m", "pytest", "-q", "--import-mode=importlib", `--junitxml=${file}`, "services"],
+			["-m", "pytest", "-q", "--import-mode=importlib", `--junitxml=${file}`, "services", "cloud-init"],
 			{
 				...shown,
 				reject: false,
@@ -117,7 +122,7 @@ const pytest: Suite = {
 const ruff: Suite = {
 	name: "ruff",
 	run: async () => {
-		await execa(join(await pythonEnvironment(), "bin", "ruff"), ["check", "services"], shown);
+		await execa(join(await pythonEnvironment(), "bin", "ruff"), ["check", "services", "cloud-init"], shown);
 		return { passed: 1, failed: 0, skipped: 0 };
 	},
 };

@@ -1,12 +1,12 @@
 import { appendFileSync, chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { localSettings } from "../settings.ts";
 import { createApi } from "./api/app.ts";
 import { createMetadataService } from "./api/metadata.ts";
 import { Cloud } from "./cloud.ts";
 import { createHypervisor } from "./host/hypervisor.ts";
 import { dataCentre } from "./hypervisor.ts";
 import { takeLock } from "./lock.ts";
-import { readSettings } from "./settings.ts";
 import { loadState, saveState } from "./state.ts";
 
 /**
@@ -16,31 +16,33 @@ import { loadState, saveState } from "./state.ts";
 async function main(): Promise<void> {
 	if (process.platform !== "linux") throw new Error(`the local cloud needs Linux; this is ${process.platform}`);
 	if (process.getuid?.() !== 0) throw new Error("the local cloud needs root: it makes machines and networks");
-	const settings = readSettings(process.env);
-	mkdirSync(settings.stateDirectory, { recursive: true });
-	chmodSync(settings.stateDirectory, 0o700);
-	mkdirSync(settings.cacheDirectory, { recursive: true });
-	const unlock = takeLock(settings.stateDirectory);
-	const logPath = join(settings.stateDirectory, "cloud.log");
+	const settings = localSettings();
+	mkdirSync(settings.stateDir, { recursive: true });
+	chmodSync(settings.stateDir, 0o700);
+	mkdirSync(settings.cacheDir, { recursive: true });
+	const unlock = takeLock(settings.stateDir);
+	const logPath = join(settings.stateDir, "cloud.log");
 	const log = (line: string) =>
 		appendFileSync(logPath, `${new Date().toISOString()} ${line.replaceAll("\n", "\n\t")}\n`, { mode: 0o600 });
 
 	try {
 		const hypervisor = createHypervisor({
-			stateDirectory: settings.stateDirectory,
-			cacheDirectory: settings.cacheDirectory,
+			stateDirectory: settings.stateDir,
+			cacheDirectory: settings.cacheDir,
 			log,
 		});
 		const cloud = new Cloud({
-			state: loadState(settings.stateDirectory),
+			state: loadState(settings.stateDir),
 			hypervisor,
-			save: (state) => saveState(settings.stateDirectory, state),
+			save: (state) => saveState(settings.stateDir, state),
 			log,
 		});
 		const api = createApi(cloud, log);
 		const metadata = createMetadataService(cloud.state, log);
 		// The port first: who has it taken is found out before anything is made on the host.
-		await listening(`the API's port ${settings.port}`, () => api.listen({ host: "127.0.0.1", port: settings.port }));
+		await listening(`the API's port ${settings.apiPort}`, () =>
+			api.listen({ host: "127.0.0.1", port: settings.apiPort }),
+		);
 		await hypervisor.start();
 		await listening(
 			"the metadata service's port",
@@ -51,7 +53,7 @@ async function main(): Promise<void> {
 				}),
 		);
 		cloud.resume();
-		log(`serving on 127.0.0.1:${settings.port}, process ${process.pid}`);
+		log(`serving on 127.0.0.1:${settings.apiPort}, process ${process.pid}`);
 
 		const stop = async () => {
 			log("stopping; machines go on");

@@ -1,8 +1,8 @@
 import { existsSync, rmSync } from "node:fs";
-import { setTimeout } from "node:timers/promises";
+import { poll } from "../../process/poll.ts";
+import { localSettings } from "../settings.ts";
 import { createHypervisor } from "./host/hypervisor.ts";
 import { lockHolder } from "./lock.ts";
-import { readSettings } from "./settings.ts";
 
 const stopTimeoutSeconds = 30;
 
@@ -13,28 +13,25 @@ const stopTimeoutSeconds = 30;
 async function main(): Promise<void> {
 	if (process.platform !== "linux") throw new Error(`the local cloud needs Linux; this is ${process.platform}`);
 	if (process.getuid?.() !== 0) throw new Error("taking the local cloud away needs root");
-	const settings = readSettings(process.env);
-	await stopDaemon(settings.stateDirectory);
+	const settings = localSettings();
+	await stopDaemon(settings.stateDir);
 	await createHypervisor({
-		stateDirectory: settings.stateDirectory,
-		cacheDirectory: settings.cacheDirectory,
+		stateDirectory: settings.stateDir,
+		cacheDirectory: settings.cacheDir,
 		log: (line) => process.stdout.write(`${line}\n`),
 	}).stop();
-	if (existsSync(settings.stateDirectory)) rmSync(settings.stateDirectory, { recursive: true });
+	if (existsSync(settings.stateDir)) rmSync(settings.stateDir, { recursive: true });
 }
 
 async function stopDaemon(stateDirectory: string): Promise<void> {
 	const pid = lockHolder(stateDirectory);
 	if (pid === undefined) return;
 	process.kill(pid, "SIGTERM");
-	const deadline = Date.now() + stopTimeoutSeconds * 1000;
-	while (lockHolder(stateDirectory) === pid) {
-		if (Date.now() > deadline) {
-			process.stdout.write(`the daemon, process ${pid}, did not stop within ${stopTimeoutSeconds} s: killing it\n`);
-			process.kill(pid, "SIGKILL");
-			return;
-		}
-		await setTimeout(100);
+	try {
+		await poll("its end", stopTimeoutSeconds, () => lockHolder(stateDirectory) !== pid || undefined, 0.1);
+	} catch {
+		process.stdout.write(`the daemon, process ${pid}, did not stop within ${stopTimeoutSeconds} s: killing it\n`);
+		process.kill(pid, "SIGKILL");
 	}
 }
 

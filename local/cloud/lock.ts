@@ -1,5 +1,6 @@
 import { linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { startTime, stillRuns } from "../../process/identity.ts";
 
 /**
  * Holds the state directory for this process. The lock of a process that ended, however it ended, is taken over.
@@ -47,16 +48,5 @@ export function lockHolder(stateDirectory: string): number | undefined {
 		throw error;
 	}
 	const [pid, time] = text.trim().split(" ");
-	return time !== undefined && time === startTime(Number(pid)) ? Number(pid) : undefined;
-}
-
-/** When a process started, in ticks since boot: tells a process from a later one with the same number. */
-function startTime(pid: number): string | undefined {
-	try {
-		const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-		const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-		return fields[0] === "Z" ? undefined : fields[19];
-	} catch {
-		return undefined;
-	}
+	return time !== undefined && stillRuns({ pid: Number(pid), startTime: time }) ? Number(pid) : undefined;
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { isAlive } from "./process.ts";
+import { isAlive } from "../../process/identity.ts";
 
 /** The first 16 hex digits of the SHA-256 of a recipe: part of a cached folder's name. */
 export function recipeKey(recipe: unknown): string {

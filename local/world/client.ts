@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { cp, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { endProcesses } from "../../process/identity.ts";
+import { type Finished, run } from "../../process/run.ts";
 import { cachedDirectory, recipeKey } from "./cache.ts";
-import { type CommandResult, runCommand } from "./command.ts";
 import { makeDebianRoot } from "./debian.ts";
 import { namespacePath } from "./network.ts";
-import { endProcesses } from "./process.ts";
 
 const SUITE = "trixie";
 const PACKAGES = ["ca-certificates", "curl", "dbus", "flatpak", "iproute2", "iputils-ping", "ostree", "procps"];
@@ -66,7 +66,7 @@ export class FlatpakClient {
 			const partial = `${this.#root}.partial`;
 			await rm(partial, { recursive: true, force: true });
 			await mkdir(this.#directory, { recursive: true });
-			await runCommand(["cp", "--archive", "--reflink=auto", image, partial]);
+			await run(["cp", "--archive", "--reflink=auto", image, partial]);
 			await rename(partial, this.#root);
 		}
 		const lines = [
@@ -87,7 +87,7 @@ export class FlatpakClient {
 				variant: "minbase",
 				onProgress: (line) => this.#options.onProgress?.(`Flatpak user's machine: ${line}`),
 			});
-			await runCommand(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
+			await run(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
 			await writeFile(join(root, "usr/local/sbin/session"), SESSION, { mode: 0o755 });
 			await writeFile(join(root, "etc/hostname"), "client\n");
 			// Names come from /etc/hosts alone.
@@ -97,7 +97,7 @@ export class FlatpakClient {
 			const authorities = "/usr/local/share/ca-certificates";
 			if (existsSync(authorities) && (await readdir(authorities)).length > 0) {
 				await cp(authorities, join(root, authorities), { recursive: true });
-				await runCommand(["chroot", root, "update-ca-certificates"]);
+				await run(["chroot", root, "update-ca-certificates"]);
 			}
 		});
 		return join(directory, "root");
@@ -138,20 +138,20 @@ export class FlatpakClient {
 	}
 
 	/** Run a command (no shell) as the machine's user; a non-zero exit code is returned, not thrown. */
-	run(argv: readonly string[], options: ClientRunOptions = {}): Promise<CommandResult> {
+	run(argv: readonly string[], options: ClientRunOptions = {}): Promise<Finished> {
 		if (!existsSync(this.#root)) {
 			throw new Error("the Flatpak user's machine does not exist: it is made by scripts/up local");
 		}
-		return runCommand(this.command(argv, options.user), {
-			allowFailure: true,
+		return run(this.command(argv, options.user), {
+			mayFail: true,
 			timeoutSeconds: options.timeoutSeconds ?? 300,
 		});
 	}
 
 	/** End what runs on the machine. */
 	async stop(): Promise<void> {
-		const { stdout } = await runCommand(["pgrep", "--full", `^systemd-nspawn .*--directory=${this.#root} `], {
-			allowFailure: true,
+		const { stdout } = await run(["pgrep", "--full", `^systemd-nspawn .*--directory=${this.#root} `], {
+			mayFail: true,
 		});
 		await endProcesses(stdout.split("\n").filter(Boolean).map(Number));
 	}

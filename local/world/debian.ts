@@ -1,12 +1,12 @@
 import { existsSync } from "node:fs";
-import { runCommand } from "./command.ts";
+import { run } from "../../process/run.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /** The Debian mirror that this host's apt uses, e.g. `http://deb.debian.org/debian/`; always ends with a slash. */
 export async function debianMirror(): Promise<string> {
 	const format = "$(ORIGIN)|$(LABEL)|$(CREATED_BY)|$(REPO_URI)";
-	const { stdout } = await runCommand(["apt-get", "indextargets", "--format", format]);
+	const { stdout } = await run(["apt-get", "indextargets", "--format", format]);
 	return mirrorOf(stdout) ?? "http://deb.debian.org/debian/";
 }
 
@@ -34,7 +34,7 @@ export interface DebianRoot {
 export async function makeDebianRoot(root: DebianRoot): Promise<void> {
 	const mirror = await debianMirror();
 	root.onProgress(`${root.suite} ${root.architecture}: unpacking ${root.packages.length} packages from ${mirror}`);
-	await runCommand(
+	await run(
 		[
 			"mmdebstrap",
 			`--variant=${root.variant}`,
@@ -55,7 +55,7 @@ export async function makeDebianRoot(root: DebianRoot): Promise<void> {
 
 /** mmdebstrap's apt does not read the host's configuration; a proxy set there must be handed on. */
 async function proxyOptions(): Promise<string[]> {
-	const { stdout } = await runCommand(["apt-config", "dump", "--format", "%f %v%n", "Acquire"]);
+	const { stdout } = await run(["apt-config", "dump", "--format", "%f %v%n", "Acquire"]);
 	return stdout
 		.split("\n")
 		.map((line) => /^(Acquire::https?::Proxy) (\S+)$/.exec(line))

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
-import { runCommand } from "./command.ts";
-import { endProcesses } from "./process.ts";
+import { endProcesses } from "../../process/identity.ts";
+import { run } from "../../process/run.ts";
 
 export interface Attachment {
 	/** Network namespace of what is attached; made here. */
@@ -31,32 +31,32 @@ export async function attach(attachment: Attachment): Promise<void> {
 	}
 	const cloud = ["ip", "-n", cloudNamespace];
 	const own = ["ip", "-n", namespace];
-	if ((await runCommand([...cloud, "link", "show", bridge], { allowFailure: true })).exitCode !== 0) {
+	if ((await run([...cloud, "link", "show", bridge], { mayFail: true })).exitCode !== 0) {
 		throw new Error(
 			`network namespace ${cloudNamespace} has no bridge ${bridge}: the local cloud did not start completely`,
 		);
 	}
-	if (!existsSync(namespacePath(namespace))) await runCommand(["ip", "netns", "add", namespace]);
-	if ((await runCommand([...own, "link", "show", "eth0"], { allowFailure: true })).exitCode !== 0) {
-		await runCommand([...cloud, "link", "delete", port], { allowFailure: true });
-		await runCommand([...cloud, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
+	if (!existsSync(namespacePath(namespace))) await run(["ip", "netns", "add", namespace]);
+	if ((await run([...own, "link", "show", "eth0"], { mayFail: true })).exitCode !== 0) {
+		await run([...cloud, "link", "delete", port], { mayFail: true });
+		await run([...cloud, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
 	}
-	await runCommand([...cloud, "link", "set", port, "master", bridge, "up"]);
-	await runCommand([...own, "link", "set", "lo", "up"]);
-	await runCommand([...own, "address", "replace", address, "dev", "eth0"]);
-	await runCommand([...own, "link", "set", "eth0", "up"]);
-	await runCommand([...own, "route", "replace", "default", "via", gateway]);
+	await run([...cloud, "link", "set", port, "master", bridge, "up"]);
+	await run([...own, "link", "set", "lo", "up"]);
+	await run([...own, "address", "replace", address, "dev", "eth0"]);
+	await run([...own, "link", "set", "eth0", "up"]);
+	await run([...own, "route", "replace", "default", "via", gateway]);
 }
 
 /** End what runs in a namespace that `attach` made and remove it, and with it both ends of its cable. */
 export async function detach(namespace: string): Promise<void> {
 	if (!existsSync(namespacePath(namespace))) return;
 	await endAllIn(namespace);
-	await runCommand(["ip", "netns", "delete", namespace]);
+	await run(["ip", "netns", "delete", namespace]);
 }
 
 /** End what runs in a namespace that `attach` made, whoever started it there. */
 export async function endAllIn(namespace: string): Promise<void> {
-	const { stdout } = await runCommand(["ip", "netns", "pids", namespace], { allowFailure: true });
+	const { stdout } = await run(["ip", "netns", "pids", namespace], { mayFail: true });
 	await endProcesses(stdout.split("\n").filter(Boolean).map(Number));
 }

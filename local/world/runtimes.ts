@@ -14,8 +14,8 @@ import {
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { run } from "../../process/run.ts";
 import { cachedDirectory, recipeKey } from "./cache.ts";
-import { runCommand } from "./command.ts";
 import { makeDebianRoot } from "./debian.ts";
 
 /** The runtimes' branch. */
@@ -136,7 +136,7 @@ export function buildRuntimes({ cacheDir, onProgress = () => {} }: RuntimesOptio
 		try {
 			await build(directory, work, keyring, onProgress);
 		} finally {
-			await runCommand(["gpgconf", "--homedir", keyring, "--kill", "all"], { allowFailure: true });
+			await run(["gpgconf", "--homedir", keyring, "--kill", "all"], { mayFail: true });
 			await rm(keyring, { recursive: true, force: true });
 			await rm(work, { recursive: true, force: true });
 		}
@@ -147,8 +147,8 @@ async function build(directory: string, work: string, keyring: string, onProgres
 	const repository = join(directory, "repo");
 	await mkdir(work);
 	const gpg = ["gpg", "--homedir", keyring, "--batch", "--quiet"];
-	await runCommand([...gpg, "--passphrase", "", "--quick-generate-key", TITLE, "ed25519", "sign", "never"]);
-	const { stdout: keys } = await runCommand([...gpg, "--list-keys", "--with-colons"]);
+	await run([...gpg, "--passphrase", "", "--quick-generate-key", TITLE, "ed25519", "sign", "never"]);
+	const { stdout: keys } = await run([...gpg, "--list-keys", "--with-colons"]);
 	const fingerprint = keys
 		.split("\n")
 		.find((line) => line.startsWith("fpr:"))
@@ -156,7 +156,7 @@ async function build(directory: string, work: string, keyring: string, onProgres
 	if (fingerprint === undefined) throw new Error("gpg made no key to sign the runtimes with");
 	const signing = [`--gpg-sign=${fingerprint}`, `--gpg-homedir=${keyring}`];
 
-	await runCommand(["ostree", `--repo=${repository}`, "init", "--mode=archive"]);
+	await run(["ostree", `--repo=${repository}`, "init", "--mode=archive"]);
 	for (const architecture of Object.keys(RUNTIME_ARCHITECTURES) as Architecture[]) {
 		for (const runtime of [PLATFORM, SDK]) {
 			const root = join(work, `${runtime.id}-${architecture}`);
@@ -171,7 +171,7 @@ async function build(directory: string, work: string, keyring: string, onProgres
 			const image = join(work, `${runtime.id}-${architecture}-image`);
 			await makeImage(root, image, runtime.id, architecture);
 			onProgress(`${runtime.id}/${architecture}: export`);
-			await runCommand([
+			await run([
 				...["flatpak", "build-export", "--runtime", `--arch=${architecture}`, "--files=files", "--disable-sandbox"],
 				...["--no-update-summary", `--subject=${runtime.id} from Debian ${SUITE}`, ...signing],
 				...[repository, image, RUNTIME_BRANCH],
@@ -183,17 +183,10 @@ async function build(directory: string, work: string, keyring: string, onProgres
 	onProgress("runtimes: summary");
 	// No summary index: with one, a client on x86_64 sees no i386 runtime that exists for x86_64 as well
 	// (flatpak_remote_state_ensure_subsummary).
-	await runCommand(["flatpak", "build-update-repo", "--no-summary-index", `--title=${TITLE}`, ...signing, repository]);
-	const { stdout: armored } = await runCommand([...gpg, "--armor", "--export", fingerprint]);
-	await writeFile(join(directory, "runtimes.gpg"), armored);
-	const { stdout: base64 } = await runCommand([
-		"bash",
-		"-c",
-		'set -o pipefail; "$@" | base64 -w0',
-		"-",
-		...gpg,
-		"--export",
-	]);
+	await run(["flatpak", "build-update-repo", "--no-summary-index", `--title=${TITLE}`, ...signing, repository]);
+	const { stdout: armored } = await run([...gpg, "--armor", "--export", fingerprint]);
+	await writeFile(join(directory, "runtimes.gpg"), `${armored}\n`);
+	const { stdout: base64 } = await run(["bash", "-c", 'set -o pipefail; "$@" | base64 -w0', "-", ...gpg, "--export"]);
 	await writeFile(
 		join(directory, "runtimes.flatpakrepo"),
 		["[Flatpak Repo]", `Title=${TITLE}`, "Url=http://runtimes.test/repo/", `GPGKey=${base64}`, ""].join("\n"),

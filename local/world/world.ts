@@ -3,23 +3,23 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "no
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { poll } from "../../process/poll.ts";
+import { inNamespace, run } from "../../process/run.ts";
+import { projectDir } from "../../project-dir.ts";
 import { recipeKey } from "./cache.ts";
 import { FlatpakClient } from "./client.ts";
-import { runCommand } from "./command.ts";
 import type { Delivery } from "./github/deliveries.ts";
 import { nameSchema } from "./github/names.ts";
 import { type Configuration, configurationSchema } from "./github/options.ts";
 import { DEFAULT_BRANCH, GIT_ENVIRONMENT } from "./github/repositories.ts";
 import type { CommitStatus } from "./github/statuses.ts";
-import { attach, detach, endAllIn, namespacePath } from "./network.ts";
-import { recordedProcess, startDetached, stopRecorded } from "./process.ts";
+import { attach, detach, endAllIn } from "./network.ts";
+import { recordedProcess, startRecorded, stopRecorded } from "./recorded-process.ts";
 import { buildRuntimes } from "./runtimes.ts";
 import { fetchSources } from "./sources.ts";
 
-const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const APPS = fileURLToPath(new URL("apps", import.meta.url));
 const ORGANIZATION = "flathub";
 const GITHUB_ADDRESS = "198.18.0.10";
@@ -152,12 +152,12 @@ export class World {
 			// A server that a crashed run left without its record would still hold the port.
 			await endAllIn(this.#namespace);
 			await rm(this.#file("admin.sock"), { force: true });
-			await startDetached(
-				[
-					...["nsenter", `--net=${namespacePath(this.#namespace)}`, process.execPath, "--import", "tsx"],
-					...[join(PROJECT, "local/world/github/server.ts"), this.#file("github.json")],
-				],
-				{ cwd: PROJECT, logFile: this.#file("github.log"), pidFile: this.#file("github.pid"), version },
+			await startRecorded(
+				inNamespace(this.#namespace, [
+					...[process.execPath, "--import", "tsx"],
+					...[join(projectDir, "local/world/github/server.ts"), this.#file("github.json")],
+				]),
+				{ cwd: projectDir, logFile: this.#file("github.log"), pidFile: this.#file("github.pid"), version },
 			);
 			await this.#waitForGitHub();
 		}
@@ -165,7 +165,7 @@ export class World {
 	}
 
 	async #serverCode(): Promise<Record<string, string>> {
-		const directory = join(PROJECT, "local/world/github");
+		const directory = join(projectDir, "local/world/github");
 		const names = (await readdir(directory)).filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"));
 		return Object.fromEntries(
 			await Promise.all(names.sort().map(async (name) => [name, await readFile(join(directory, name), "utf8")])),
@@ -173,25 +173,23 @@ export class World {
 	}
 
 	async #waitForGitHub(): Promise<void> {
-		const deadline = Date.now() + 60_000;
-		for (;;) {
+		const serves = async () => {
 			try {
 				await this.#admin("GET", "/admin/health");
-				return;
+				return true;
 			} catch (error) {
-				const alive = (await recordedProcess(this.#file("github.pid"))) !== undefined;
-				if (alive && Date.now() < deadline) {
-					await delay(100);
-					continue;
-				}
-				const log = (await readFile(this.#file("github.log"), "utf8").catch(() => ""))
-					.trim()
-					.split("\n")
-					.slice(-15)
-					.join("\n");
-				const what = alive ? `did not answer within 60 s (${(error as Error).message})` : "ended";
-				throw new Error(`the GitHub stand-in ${what}; ${this.#file("github.log")} ends with:\n${log}`);
+				if ((await recordedProcess(this.#file("github.pid"))) === undefined) return false;
+				throw error;
 			}
+		};
+		try {
+			if (await poll("its answer", 60, serves, 0.1)) return;
+			throw new Error("it ended");
+		} catch (error) {
+			const log = await readFile(this.#file("github.log"), "utf8").catch(() => "");
+			throw new Error(
+				`the GitHub stand-in does not serve: ${(error as Error).message}; ${this.#file("github.log")} ends with:\n${log.trim().split("\n").slice(-15).join("\n")}`,
+			);
 		}
 	}
 
@@ -216,10 +214,12 @@ export class World {
 			const tree = join(work, "tree");
 			const authorization = Buffer.from(`maintainer:${settings.token}`).toString("base64");
 			const git = (...args: string[]) =>
-				runCommand(["nsenter", `--net=${namespacePath(this.#namespace)}`, "git", ...args], {
+				run(["git", ...args], {
+					namespace: this.#namespace,
 					cwd: work,
 					timeoutSeconds: 120,
 					env: {
+						...process.env,
 						...GIT_ENVIRONMENT,
 						...environmentConfig({
 							"http.curloptResolve": `github.test:80:${GITHUB_ADDRESS}`,

@@ -1,8 +1,8 @@
 import { openWorld } from "../../local/flathub.ts";
-import { poll } from "../../local/poll.ts";
 import type { World } from "../../local/world/world.ts";
 import { type Access, openAccess } from "../../operations/access.ts";
 import { openStack, type Stack, type StackOutputs } from "../../operations/stack.ts";
+import { poll } from "../../process/poll.ts";
 
 /** The running local Flathub, as the tests see it. */
 export interface Flathub {

@@ -7,8 +7,8 @@ import {
 	type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import type { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import { registerBlock } from "./block.ts";
 import { ApiError, type ArgumentProblem, authenticationDenied, invalidArguments, notServed } from "./errors.ts";
 import { registerIam } from "./iam.ts";

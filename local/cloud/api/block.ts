@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { type Cloud, image } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { Volume } from "../state.ts";
 import { ApiError, find, invalidArgument, preconditionFailed } from "./errors.ts";
 import { ordered, page, pageSizeQuery } from "./paging.ts";

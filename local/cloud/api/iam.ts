@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import type { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { SshKey } from "../state.ts";
 import { find, invalidArgument } from "./errors.ts";
 import { ordered, page, pageSizeQuery } from "./paging.ts";

@@ -1,8 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { firstFree, formatIpv4, isUsable, parseIpv4, parseSubnet } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { IpamIp, PrivateNetwork } from "../state.ts";
 import { ApiError, find, invalidArgument, preconditionFailed } from "./errors.ts";
 import { ordered, page, pageSizeQuery } from "./paging.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { image } from "../cloud.ts";
-import { account } from "../settings.ts";
 import { find } from "./errors.ts";
 import { page, pageSizeQuery } from "./paging.ts";
 import type { Api } from "./route.ts";

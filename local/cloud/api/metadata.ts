@@ -1,6 +1,6 @@
 import { createServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { account } from "../../settings.ts";
 import { dataCentre } from "../hypervisor.ts";
-import { account } from "../settings.ts";
 import type { CloudState, Server } from "../state.ts";
 
 /** User-data is given only to who can bind a port below this one: the guest's root. */

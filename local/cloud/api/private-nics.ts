@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import type { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { IpamIp, PrivateNic, Server } from "../state.ts";
 import { find, invalidArgument, notFound, preconditionFailed } from "./errors.ts";
 import { allocateIpv4, allocateIpv6 } from "./ipam.ts";

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { formatIpv4, parseIpv4 } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
 import { dataCentre } from "../hypervisor.ts";
-import { account } from "../settings.ts";
 import type { PublicIp, Server } from "../state.ts";
 import { ApiError, find, preconditionFailed } from "./errors.ts";
 import { perPageQuery, sendPage } from "./paging.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { parseIpv4 } from "../addresses.ts";
 import { type Cloud, securityGroupSpec } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { SecurityGroup, SecurityGroupRule } from "../state.ts";
 import { find, invalidArgument, preconditionFailed } from "./errors.ts";
 import { perPageQuery, sendPage } from "./paging.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { type Cloud, image } from "../cloud.ts";
 import { dataCentre } from "../hypervisor.ts";
-import { account } from "../settings.ts";
 import type { PublicIp, Server, Volume } from "../state.ts";
 import { find, invalidArgument, notFound, notServed, preconditionFailed } from "./errors.ts";
 import { perPageQuery, sendPage } from "./paging.ts";

@@ -1,8 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "zod";
+import { account } from "../../settings.ts";
 import { formatIpv4, overlaps, parseSubnet, type Subnet } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import type { PrivateNetwork, Vpc } from "../state.ts";
 import { find, invalidArgument, preconditionFailed } from "./errors.ts";
 import { ordered, page, pageSizeQuery } from "./paging.ts";

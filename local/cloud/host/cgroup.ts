@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { until } from "./command.ts";
+import { poll } from "../../../process/poll.ts";
 import { entries } from "./state.ts";
 
 /**
@@ -53,12 +53,13 @@ export class Cgroup {
 	/** Ends every process in it by force and removes it. */
 	async destroy(): Promise<void> {
 		// In one loop: a process that was just being started may join until the cgroup is gone, and fails from then on.
-		await until(`processes in ${this.path} end`, 30, () => {
+		const gone = () => {
 			if (!existsSync(this.path)) return true;
-			if (this.populated) killBelow(this.path);
-			else return removeBelow(this.path);
+			if (!this.populated) return removeBelow(this.path);
+			killBelow(this.path);
 			return false;
-		});
+		};
+		await poll(`the end of the processes in ${this.path}`, 30, () => gone() || undefined, 0.05);
 	}
 }
 

@@ -1,6 +1,5 @@
-import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
-import path from "node:path";
+import { startDetached } from "../../../process/detached.ts";
+import { inNamespace } from "../../../process/run.ts";
 import type { Cgroup } from "./cgroup.ts";
 
 // The first word after `sh` is the cgroup to join. A hybrid host has v1 hierarchies under /sys/fs/cgroup, on which a
@@ -18,23 +17,16 @@ exec "$@"`;
  * Starts a process of its own session in a cgroup; it outlives this one. `log` gets its output, from the beginning.
  * `namespace` is a network namespace under /run/netns.
  */
-export function startDaemon(
+export async function startDaemon(
 	cgroup: Cgroup,
 	argv: readonly string[],
 	options: { log: string; namespace?: string; env?: NodeJS.ProcessEnv },
-): void {
+): Promise<void> {
 	cgroup.create();
-	mkdirSync(path.dirname(options.log), { recursive: true, mode: 0o700 });
-	const log = openSync(options.log, "w", 0o600);
-	const enter = options.namespace ? ["nsenter", `--net=/run/netns/${options.namespace}`, "--"] : [];
-	const full = [...enter, "unshare", "--mount", "--", "sh", "-c", launch, "sh", cgroup.path, ...argv];
-	const child = spawn(full[0] as string, full.slice(1), {
-		detached: true,
-		stdio: ["ignore", log, log],
+	const joined = ["unshare", "--mount", "--", "sh", "-c", launch, "sh", cgroup.path, ...argv];
+	await startDetached(options.namespace ? inNamespace(options.namespace, joined) : joined, {
+		log: options.log,
 		cwd: "/",
 		env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...options.env },
 	});
-	child.on("error", () => {}); // whoever waits for the daemon reports that it is not there
-	child.unref();
-	closeSync(log);
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
+import { poll } from "../../../process/poll.ts";
 import { Cgroup } from "./cgroup.ts";
-import { until } from "./command.ts";
 import { startDaemon } from "./daemon.ts";
 import { readJson, writeAtomically, writeJson } from "./state.ts";
 
@@ -89,19 +89,20 @@ export async function startServer(server: DnsServer): Promise<void> {
 	rmSync(pidFile, { force: true });
 	writeJson(argumentsFile, argv);
 	const log = path.join(server.directory, "dnsmasq.log");
-	startDaemon(cgroup, argv, { log, ...(server.namespace ? { namespace: server.namespace } : {}) });
+	await startDaemon(cgroup, argv, { log, ...(server.namespace ? { namespace: server.namespace } : {}) });
 	// dnsmasq writes it once its sockets are bound.
 	const said = () => readFileSync(log, "utf8").trim().slice(-500);
-	await until(
-		`dnsmasq ${server.cgroup} starts`,
+	const started = await poll(
+		`dnsmasq ${server.cgroup} to start`,
 		20,
 		() => {
 			if (existsSync(pidFile)) return true;
-			if (said() !== "" && !cgroup.populated) throw new Error(`dnsmasq ${server.cgroup} does not start: ${said()}`);
-			return false;
+			if (said() !== "" && !cgroup.populated) return false;
+			throw new Error(said());
 		},
-		said,
+		0.05,
 	);
+	if (!started) throw new Error(`dnsmasq ${server.cgroup} does not start: ${said()}`);
 }
 
 export async function stopServer(server: { prefix: string; cgroup: string }): Promise<void> {

@@ -1,4 +1,4 @@
-import { type CommandOptions, run } from "./command.ts";
+import { type RunOptions, run } from "../../../process/run.ts";
 import { findLeader } from "./machine.ts";
 import type { Place } from "./state.ts";
 
@@ -19,7 +19,8 @@ export async function enter(
 	place: Place,
 	serverId: string,
 	argv: readonly string[],
-	options: Omit<CommandOptions, "namespace" | "env"> = {},
+	options: Pick<RunOptions, "input" | "timeoutSeconds"> = {},
 ): Promise<string> {
-	return run(enterCommand(place, serverId, argv), options);
+	const { stdout } = await run(enterCommand(place, serverId, argv), options);
+	return stdout;
 }

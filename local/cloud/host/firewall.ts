@@ -1,5 +1,5 @@
+import { run } from "../../../process/run.ts";
 import type { SecurityGroupRuleSpec, SecurityGroupSpec } from "../hypervisor.ts";
-import { run } from "./command.ts";
 import {
 	type AddressPlan,
 	forwarderPort,

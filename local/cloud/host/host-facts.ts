@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { attempt } from "./command.ts";
+import { attempt } from "../../../process/run.ts";
 import { entries } from "./state.ts";
 
 /** What is peculiar to this host and has to be in a guest for it to reach packages. Read at run time, never stored in the repository. */

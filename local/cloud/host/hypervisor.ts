@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
 import path from "node:path";
+import type { RunOptions } from "../../../process/run.ts";
+import { localSettings } from "../../settings.ts";
 import type {
 	CreateHypervisor,
 	Hypervisor,
@@ -10,12 +11,10 @@ import type {
 	SecurityGroupSpec,
 } from "../hypervisor.ts";
 import { Cgroup } from "./cgroup.ts";
-import type { CommandOptions } from "./command.ts";
 import { bridgeServer, type DnsServer, forwarder, reserve, startServer, stopServer } from "./dns.ts";
 import { enter, enterCommand } from "./enter.ts";
 import { applyDataCentreRules, applyHostRules } from "./firewall.ts";
 import { ensureImage } from "./image.ts";
-import { Turns } from "./lock.ts";
 import * as machine from "./machine.ts";
 import { unmountBelow } from "./mount.ts";
 import * as network from "./network.ts";
@@ -30,12 +29,13 @@ import {
 } from "./plan.ts";
 import { checkRequirements } from "./requirements.ts";
 import { entries, type Place, readJson, writeJson } from "./state.ts";
+import { Turns } from "./turns.ts";
 import * as volume from "./volume.ts";
 
 export interface HostOptions {
-	/** Default: $FLATHUB_LOCAL_STATE or /var/lib/flathub-local; the host keeps to the folder `host` in it. */
+	/** Default: the local Flathub's state; the host keeps to the folder `host` in it. */
 	stateDirectory?: string;
-	/** Default: $XDG_CACHE_HOME (or ~/.cache) /flathub-infrastructure; the images are in the folder `image` of it. */
+	/** Default: the local Flathub's cache; the images are in the folder `image` of it. */
 	cacheDirectory?: string;
 	/** Name of namespace, uplink, nft tables and cgroup; at most 15 characters. Default flathub-local. */
 	prefix?: string;
@@ -56,7 +56,7 @@ export interface Host extends Hypervisor {
 	enter(
 		serverId: string,
 		argv: readonly string[],
-		options?: Omit<CommandOptions, "namespace" | "env">,
+		options?: Pick<RunOptions, "input" | "timeoutSeconds">,
 	): Promise<string>;
 	/** The command line that does so: for a shell. */
 	enterCommand(serverId: string, argv: readonly string[]): string[];
@@ -89,13 +89,11 @@ export function createHost(options: HostOptions = {}): Host {
 	if (!/^[a-z][a-z0-9-]{0,14}$/.test(prefix)) {
 		throw new Error(`prefix ${JSON.stringify(prefix)}: expected at most 15 lower-case letters, digits and hyphens`);
 	}
-	const state = options.stateDirectory ?? process.env["FLATHUB_LOCAL_STATE"] ?? "/var/lib/flathub-local";
-	const caches = process.env["XDG_CACHE_HOME"] || path.join(homedir(), ".cache");
-	const cache = options.cacheDirectory ?? path.join(caches, "flathub-infrastructure");
+	const settings = localSettings();
 	const place: Place = {
 		prefix,
-		directory: path.resolve(state, "host"),
-		imageDirectory: path.resolve(cache, "image"),
+		directory: path.resolve(options.stateDirectory ?? settings.stateDir, "host"),
+		imageDirectory: path.resolve(options.cacheDirectory ?? settings.cacheDir, "image"),
 	};
 	const plan = { ...defaultPlan, ...options.plan };
 	const report = options.report ?? (() => {});

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { run } from "./command.ts";
+import { withLock } from "../../../process/lock.ts";
+import { run } from "../../../process/run.ts";
 import { type HostFacts, readHostFacts } from "./host-facts.ts";
-import { lock } from "./lock.ts";
 import { unmountBelow } from "./mount.ts";
 import { entries } from "./state.ts";
 
@@ -67,8 +67,8 @@ export async function ensureImage(
 	const directory = path.join(imageDirectory, `${label}-${key}`);
 	if (existsSync(directory)) return directory;
 	mkdirSync(imageDirectory, { recursive: true, mode: 0o755 });
-	const unlock = await lock(path.join(imageDirectory, ".lock"));
-	try {
+	const waiting = () => report("another process is building an image; waiting for it");
+	return withLock(path.join(imageDirectory, ".lock"), 3600, waiting, async () => {
 		if (existsSync(directory)) return directory;
 		for (const name of entries(imageDirectory).filter((name) => name.endsWith(".building"))) {
 			await unmountBelow(path.join(imageDirectory, name));
@@ -81,9 +81,7 @@ export async function ensureImage(
 		renameSync(building, directory);
 		report(`built the image ${label} in ${Math.round((Date.now() - started) / 1000)} s`);
 		return directory;
-	} finally {
-		unlock();
-	}
+	});
 }
 
 async function build(directory: string, release: string, facts: HostFacts): Promise<void> {

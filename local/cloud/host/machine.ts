@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { type ProcessIdentity, startTime, stillRuns } from "../../../process/identity.ts";
+import { poll } from "../../../process/poll.ts";
+import { run } from "../../../process/run.ts";
 import type { ServerSpec } from "../hypervisor.ts";
 import { Cgroup } from "./cgroup.ts";
-import { run, until } from "./command.ts";
 import { startDaemon } from "./daemon.ts";
 import { mountPoints, unmountBelow } from "./mount.ts";
 import { entries, type Place, readJson, serverDirectory, writeJson } from "./state.ts";
@@ -20,11 +22,8 @@ export interface ServerRecord {
 	spec?: ServerSpec;
 }
 
-/** Init's pid on the host, and when it started (clock ticks since boot): together they name one process for ever. */
-export interface Leader {
-	pid: number;
-	startTime: string;
-}
+/** A machine's init, as the host sees it. */
+export type Leader = ProcessIdentity;
 
 const recordFile = (place: Place, id: string) => path.join(serverDirectory(place, id), "server.json");
 const rootDirectory = (place: Place, id: string) => path.join(serverDirectory(place, id), "root");
@@ -146,25 +145,21 @@ export async function startMachine(
 		...["--", "/bin/sh", "-c", firstProcess, "init", ...links, "--", ...(spec.publicNic ? ["scaleway"] : [])],
 	];
 	const { name: cgroupName } = cgroup(place, spec.id);
-	startDaemon(cgroup(place, spec.id), ["sh", "-c", launcher, "sh", cgroupName, ...argv], {
+	await startDaemon(cgroup(place, spec.id), ["sh", "-c", launcher, "sh", cgroupName, ...argv], {
 		log: consoleLog(place, spec.id),
 		env: { SYSTEMD_NSPAWN_API_VFS_WRITABLE: "yes" },
 	});
+	const orSaid = <T>(answer: T | undefined | false): T => {
+		if (answer !== undefined && answer !== false) return answer;
+		throw new Error(tail(consoleLog(place, spec.id)));
+	};
+	const what = `server ${spec.id} (${spec.name})`;
 	try {
-		const started = await until(
-			`server ${spec.id} (${spec.name}): its machine starts`,
-			60,
-			() => findLeader(place, spec.id),
-			() => tail(consoleLog(place, spec.id)),
-		);
+		const started = await poll(`${what}: its machine to start`, 60, () => orSaid(findLeader(place, spec.id)), 0.05);
 		writeJson(leaderFile(place, spec.id), started);
 		await beforeInit(started);
-		await until(
-			`server ${spec.id} (${spec.name}): its init starts`,
-			60,
-			() => isRunning(place, spec.id) && processName(started.pid) === "systemd",
-			() => tail(consoleLog(place, spec.id)),
-		);
+		const initRuns = () => isRunning(place, spec.id) && processName(started.pid) === "systemd";
+		await poll(`${what}: its init to start`, 60, () => orSaid(initRuns()), 0.05);
 	} catch (error) {
 		await clearMachine(place, spec.id);
 		throw error;
@@ -191,8 +186,8 @@ export function findLeader(place: Place, id: string): Leader | undefined {
 		if (processName(supervisor) !== "systemd-nspawn") continue;
 		for (const pid of childrenOf(supervisor)) {
 			if (!["sh", "systemd"].includes(processName(pid) ?? "")) continue;
-			const startTime = processStartTime(pid);
-			if (startTime && networkOf(pid) !== networkOf(supervisor)) return { pid, startTime };
+			const time = startTime(pid);
+			if (time && networkOf(pid) !== networkOf(supervisor)) return { pid, startTime: time };
 		}
 	}
 	return undefined;
@@ -201,7 +196,7 @@ export function findLeader(place: Place, id: string): Leader | undefined {
 /** The leader that was recorded at power-on, if that very process still runs. */
 export function recordedLeader(place: Place, id: string): Leader | undefined {
 	const leader = readJson<Leader>(leaderFile(place, id));
-	return leader && processStartTime(leader.pid) === leader.startTime ? leader : undefined;
+	return leader && stillRuns(leader) ? leader : undefined;
 }
 
 export function recordLeader(place: Place, id: string, leader: Leader): void {
@@ -224,7 +219,7 @@ export async function stopMachine(place: Place, id: string, deadlineSeconds: num
 		return false;
 	};
 	try {
-		await until("power off", deadlineSeconds, off);
+		await poll("its power-off", deadlineSeconds, () => off() || undefined, 0.05);
 	} catch {} // by force, below
 	await clearMachine(place, id);
 }
@@ -262,17 +257,6 @@ export async function deleteMachine(place: Place, id: string): Promise<void> {
 function processName(pid: number): string | undefined {
 	try {
 		return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
-	} catch {
-		return undefined;
-	}
-}
-
-function processStartTime(pid: number): string | undefined {
-	try {
-		// Field 22; the second, in parentheses, may hold blanks.
-		return readFileSync(`/proc/${pid}/stat`, "utf8")
-			.replace(/^.*\) /s, "")
-			.split(" ")[19];
 	} catch {
 		return undefined;
 	}

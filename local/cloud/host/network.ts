@@ -1,6 +1,6 @@
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { attempt, run } from "./command.ts";
+import { attempt, run } from "../../../process/run.ts";
 import { enableForwarding, restoreForwarding } from "./forwarding.ts";
 import { mountPoints, unmountBelow } from "./mount.ts";
 import { type AddressPlan, firstAddress, metadataNextHop, publicBridge } from "./plan.ts";

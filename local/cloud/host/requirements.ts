@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import path from "node:path";
-import { run } from "./command.ts";
+import { run } from "../../../process/run.ts";
 import { isOurs, namespaceExists } from "./network.ts";
 import type { AddressPlan } from "./plan.ts";
 import type { Place } from "./state.ts";
@@ -64,7 +64,8 @@ async function takenNames(place: Place, plan: AddressPlan): Promise<string[]> {
 	const problems: string[] = [];
 	const undo = "take it away with `scripts/down local`, or by hand if something else made it";
 	if (namespaceExists(place.prefix)) problems.push(`network namespace ${place.prefix} is there already; ${undo}`);
-	const links = JSON.parse(await run(["ip", "-json", "address", "show"])) as {
+	const addresses = await run(["ip", "-json", "address", "show"]);
+	const links = JSON.parse(addresses.stdout) as {
 		ifname: string;
 		addr_info?: { local: string }[];
 	}[];
@@ -76,12 +77,13 @@ async function takenNames(place: Place, plan: AddressPlan): Promise<string[]> {
 			}
 		}
 	}
-	const routes = JSON.parse(await run(["ip", "-json", "route", "show"])) as { dst: string; dev: string }[];
+	const table = await run(["ip", "-json", "route", "show"]);
+	const routes = JSON.parse(table.stdout) as { dst: string; dev: string }[];
 	for (const route of routes.filter(({ dst }) => dst === plan.publicSubnet || dst === plan.uplinkSubnet)) {
 		problems.push(`route ${route.dst} is taken by the interface ${route.dev}; ${undo}`);
 	}
 	const tables = await run(["nft", "list", "tables"]);
-	if (tables.split("\n").includes(`table inet ${place.prefix}`)) {
+	if (tables.stdout.split("\n").includes(`table inet ${place.prefix}`)) {
 		problems.push(`nft table inet ${place.prefix} is there already; ${undo}`);
 	}
 	return problems;

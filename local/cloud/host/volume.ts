@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { attempt, run } from "./command.ts";
+import { attempt, run } from "../../../process/run.ts";
 import type { Place } from "./state.ts";
 
 // Block volumes: sparse files, and loop devices while a server holds them.
@@ -33,7 +33,8 @@ export async function attachVolume(place: Place, volumeId: string): Promise<stri
 	if (!existsSync(file(place, volumeId))) throw new Error(`volume ${volumeId}: not there (${file(place, volumeId)})`);
 	const [present] = await devices(file(place, volumeId));
 	if (present) return present;
-	return (await run(["losetup", "--show", "--find", file(place, volumeId)])).trim();
+	const { stdout } = await run(["losetup", "--show", "--find", file(place, volumeId)]);
+	return stdout.trim();
 }
 
 export async function detachVolume(place: Place, volumeId: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { account } from "../settings.ts";
+import { account } from "../../settings.ts";
 import { type CloudFixture, startCloud } from "./cloud-fixture.ts";
 
 const instance = "/instance/v1/zones/fr-par-1";

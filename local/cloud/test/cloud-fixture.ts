@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { account } from "../../settings.ts";
 import { createApi } from "../api/app.ts";
 import { Cloud } from "../cloud.ts";
-import { account } from "../settings.ts";
 import { loadState, saveState } from "../state.ts";
 import { MemoryHypervisor } from "./memory-hypervisor.ts";
 

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { localSettings } from "../../settings.ts";
 import { takeLock } from "../lock.ts";
-import { readSettings } from "../settings.ts";
 
 const daemon = fileURLToPath(new URL("../daemon.ts", import.meta.url));
 const isRoot = process.getuid?.() === 0;
@@ -64,6 +64,6 @@ describe.skipIf(!isRoot)("the daemon, before it touches the host", () => {
 });
 
 it("settings name a port that is none", () => {
-	expect(() => readSettings({ FLATHUB_LOCAL_PORT: "http" })).toThrow('FLATHUB_LOCAL_PORT is "http"');
-	expect(readSettings({}).port).toBe(8041);
+	expect(() => localSettings({ FLATHUB_LOCAL_PORT: "http" })).toThrow('FLATHUB_LOCAL_PORT is "http"');
+	expect(localSettings({}).apiPort).toBe(8041);
 });

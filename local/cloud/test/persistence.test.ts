@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { account } from "../settings.ts";
+import { account } from "../../settings.ts";
 import { loadState, statePath } from "../state.ts";
 import { startCloud } from "./cloud-fixture.ts";
 

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { account } from "../settings.ts";
+import { account } from "../../settings.ts";
 import { type Answer, type CloudFixture, startCloud } from "./cloud-fixture.ts";
 
 /**

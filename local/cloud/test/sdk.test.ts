@@ -6,7 +6,7 @@ import { Ipamv1 } from "@scaleway/sdk-ipam";
 import { Marketplacev2 } from "@scaleway/sdk-marketplace";
 import { Vpcv2 } from "@scaleway/sdk-vpc";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { account } from "../settings.ts";
+import { account } from "../../settings.ts";
 import { type CloudFixture, startCloud } from "./cloud-fixture.ts";
 
 let fixture: CloudFixture;

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { runCommand } from "../command.ts";
+import { run } from "../../../process/run.ts";
 import { createGitHub, type GitHub } from "./app.ts";
 import { GIT_ENVIRONMENT } from "./repositories.ts";
 
@@ -66,9 +66,9 @@ afterEach(async () => {
 });
 
 const git = (...args: string[]) =>
-	runCommand(["git", "-c", "user.name=A", "-c", "user.email=a@example.org", ...args], {
+	run(["git", "-c", "user.name=A", "-c", "user.email=a@example.org", ...args], {
 		cwd: root,
-		env: GIT_ENVIRONMENT,
+		env: { ...process.env, ...GIT_ENVIRONMENT },
 	});
 
 const remote = (password = TOKEN) => `${url.replace("http://", `http://me:${password}@`)}/flathub/org.example.App`;

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type CommandResult, runCommand } from "../command.ts";
+import { type Finished, run } from "../../../process/run.ts";
 import { ApiError } from "./error.ts";
 
 /** The branch that a new repository starts with. */
@@ -46,7 +46,7 @@ export class Repositories {
 			const partial = `${directory}.partial-${process.pid}`;
 			await mkdir(join(this.root, owner), { recursive: true });
 			await rm(partial, { recursive: true, force: true });
-			await runCommand(["git", "init", "--quiet", "--bare", `--initial-branch=${DEFAULT_BRANCH}`, partial]);
+			await run(["git", "init", "--quiet", "--bare", `--initial-branch=${DEFAULT_BRANCH}`, partial]);
 			await writeFile(join(partial, "description"), `${owner}/${name}\n`);
 			await rename(partial, directory);
 		}
@@ -76,8 +76,8 @@ function repositoryId(fullName: string): number {
 }
 
 /** Run git in a bare repository, without the configuration of whoever runs the server. */
-export function git(directory: string, args: readonly string[], allowFailure = false): Promise<CommandResult> {
-	return runCommand(["git", `--git-dir=${directory}`, ...args], { allowFailure, env: GIT_ENVIRONMENT });
+export function git(directory: string, args: readonly string[], mayFail = false): Promise<Finished> {
+	return run(["git", `--git-dir=${directory}`, ...args], { mayFail, env: { ...process.env, ...GIT_ENVIRONMENT } });
 }
 
 export const GIT_ENVIRONMENT = { GIT_CONFIG_NOSYSTEM: "1", GIT_CONFIG_GLOBAL: "/dev/null", GIT_TERMINAL_PROMPT: "0" };

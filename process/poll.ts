@@ -2,9 +2,11 @@ import { setTimeout as pause } from "node:timers/promises";
 
 /**
  * Asks again and again until the probe answers something other than undefined.
+ *
  * @param condition what is waited for, as the object of "waited for …"
  * @param deadlineSeconds after which it fails
  * @param probe may throw: the last error becomes part of the message
+ * @param intervalSeconds from one question to the next
  * @throws Error that names the condition, the time and the last error
  */
 export async function poll<T>(

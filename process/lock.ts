@@ -4,7 +4,11 @@ import { once } from "node:events";
 /**
  * Runs work while holding an exclusive lock on a file. The lock is flock(1)'s, held by a child that ends when its stdin
  * closes: however this process ends, the lock does not outlive it.
- * Throws if another process holds it for longer than deadlineSeconds.
+ *
+ * @param file made if it is not there; its folder must be there
+ * @param deadlineSeconds how long to wait for another process that holds it
+ * @param onWait told once, if it takes longer than a second
+ * @throws if another process holds it for longer
  */
 export async function withLock<T>(
 	file: string,

@@ -1,0 +1,2 @@
+/** The folder of Pulumi.yaml. */
+export const projectDir = import.meta.dirname;
