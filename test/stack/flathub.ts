@@ -1,6 +1,6 @@
-import { openWorld } from "../../local/flathub.ts";
 import type { World } from "../../local/world/world.ts";
 import { type Access, openAccess } from "../../operations/access.ts";
+import { openWorld } from "../../operations/local-flathub.ts";
 import { openStack, type Stack, type StackOutputs } from "../../operations/stack.ts";
 import { poll } from "../../process/poll.ts";
 
