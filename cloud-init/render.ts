@@ -58,7 +58,7 @@ function roleFirstBoot(role: FirstBoot["role"]): RoleFirstBoot {
 }
 
 /** Where Scaleway's udev rules put a block volume. */
-export function volumeDevice(volumeId: string): string {
+function volumeDevice(volumeId: string): string {
 	return `/dev/disk/by-id/scsi-0SCW_sbs_volume-${volumeId}`;
 }
 

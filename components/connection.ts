@@ -20,6 +20,9 @@ export interface Connection extends Hop {
 /** How long a command that has to wait for a machine may take. Dialling goes on for as long. */
 export const bootTimeouts = { create: "30m", update: "30m" };
 
+/** How long a machine may take from power-on to its first sshd: one that never boots fails the deployment by name. */
+export const firstContactTimeouts = { create: "10m", update: "10m" };
+
 function dial({ host, port, privateKey, hostKey }: Hop) {
 	return {
 		host,

@@ -6,7 +6,7 @@ import * as scaleway from "@pulumiverse/scaleway";
 import { type FirstBoot, renderUserData } from "../cloud-init/render.ts";
 import type { Role } from "../stacks/config.ts";
 import { replacementPolicy } from "../stacks/replacement.ts";
-import { bootTimeouts, type Connection, connectionArgs, type Hop } from "./connection.ts";
+import { bootTimeouts, type Connection, connectionArgs, firstContactTimeouts, type Hop } from "./connection.ts";
 import { tagsFor } from "./tags.ts";
 
 /** What every machine of a stack has in common. */
@@ -174,7 +174,7 @@ export abstract class Machine extends pulumi.ComponentResource {
 			{
 				parent: this,
 				dependsOn: [nic, ...(args.front ? [args.front.ready] : [])],
-				customTimeouts: bootTimeouts,
+				customTimeouts: firstContactTimeouts,
 				// Once the machine is ready nothing listens on port 2222; a new server has a new trigger.
 				ignoreChanges: ["connection", "create", "stdin"],
 			},

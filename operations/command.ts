@@ -1,13 +1,12 @@
 import { ExecaError } from "execa";
 
-/** Runs a command's body; a failure becomes one readable message on stderr and exit code 1. FLATHUB_DEBUG=1 adds the stack trace. */
+/** Runs a command's body; a failure becomes one readable message on stderr and exit code 1. */
 export async function runCommand(body: () => Promise<void>): Promise<void> {
 	try {
 		await body();
 	} catch (error) {
 		process.exitCode = 1;
 		console.error(describeError(error));
-		if (process.env.FLATHUB_DEBUG === "1" && error instanceof Error) console.error(error.stack);
 	}
 }
 

@@ -1,5 +1,5 @@
-import { localDown } from "../local/flathub.ts";
 import { runCommand } from "./command.ts";
+import { localDown } from "./local-flathub.ts";
 
 await runCommand(async () => {
 	const [stackName, ...rest] = process.argv.slice(2);

@@ -63,12 +63,15 @@ export async function findOrphans(account: Account, stack: string, recorded: Ite
 	return [
 		...servers.map(({ id, name }) =>
 			orphan("server", id, name, async () => {
-				const { server } = await instance.getServer({ serverId: id });
-				if (server?.state === "running") await instance.serverActionAndWait({ serverId: id, action: "poweroff" });
+				const { state, volumes } = await instance.waitForServer({ serverId: id });
+				if (state === "running") await instance.serverActionAndWait({ serverId: id, action: "poweroff" });
 				await instance.deleteServer({ serverId: id });
+				// The root volume carries no tag; nobody but its server knows it.
+				const root = volumes["0"];
+				if (root !== undefined) await removeVolume(block, root.id);
 			}),
 		),
-		...volumes.map(({ id, name }) => orphan("volume", id, name, () => block.deleteVolume({ volumeId: id }))),
+		...volumes.map(({ id, name }) => orphan("volume", id, name, () => removeVolume(block, id))),
 		...publicIps.map(({ id, address }) => orphan("public address", id, address, () => instance.deleteIp({ ip: id }))),
 		...groups.map(({ id, name }) =>
 			orphan("security group", id, name, () => instance.deleteSecurityGroup({ securityGroupId: id })),
@@ -79,4 +82,10 @@ export async function findOrphans(account: Account, stack: string, recorded: Ite
 		),
 		...vpcs.map(({ id, name }) => orphan("VPC", id, name, () => vpc.deleteVPC({ vpcId: id }))),
 	];
+}
+
+/** Deletes a volume once nothing is under way with it. */
+async function removeVolume(block: Blockv1.API, volumeId: string): Promise<void> {
+	await block.waitForVolume({ volumeId });
+	await block.deleteVolume({ volumeId });
 }

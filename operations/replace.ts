@@ -1,5 +1,5 @@
-import { unlockLocalSigning } from "../local/flathub.ts";
 import { runCommand } from "./command.ts";
+import { unlockLocalSigning } from "./local-flathub.ts";
 import { openStack, serverUrn } from "./stack.ts";
 
 await runCommand(async () => {

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
 import { localSettings } from "../local/settings.ts";
+import { writeWhole } from "../local/whole-file.ts";
 import { type Finished, type RunOptions, run } from "../process/run.ts";
 import { projectDir } from "../project-dir.ts";
 
@@ -24,7 +25,17 @@ export interface Stack {
 
 const exportSchema = z.looseObject({
 	deployment: z.looseObject({
-		resources: z.array(z.looseObject({ urn: z.string(), type: z.string(), id: z.string().optional() })).default([]),
+		resources: z
+			.array(
+				z.looseObject({
+					urn: z.string(),
+					type: z.string(),
+					id: z.string().optional(),
+					/** Why it was made only in part. */
+					initErrors: z.array(z.string()).optional(),
+				}),
+			)
+			.default([]),
 	}),
 });
 export type StackResource = z.infer<typeof exportSchema>["deployment"]["resources"][number];
@@ -149,12 +160,4 @@ async function prepareLocalStack(env: Stack["env"], dir: string): Promise<string
 	const merged = mergeStackFile(read(join(projectDir, "Pulumi.local.yaml")), read(configFile), localSettings().apiUrl);
 	writeWhole(configFile, stringify(merged));
 	return configFile;
-}
-
-/** Writes a root-only file so that a kill leaves the old one or the new one. */
-export function writeWhole(file: string, content: string): void {
-	if (existsSync(file) && readFileSync(file, "utf8") === content) return;
-	mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-	writeFileSync(`${file}.new`, content, { mode: 0o600 });
-	renameSync(`${file}.new`, file);
 }

@@ -1,5 +1,5 @@
-import { localUp } from "../local/flathub.ts";
 import { runCommand } from "./command.ts";
+import { localUp } from "./local-flathub.ts";
 import { openStack } from "./stack.ts";
 
 await runCommand(async () => {

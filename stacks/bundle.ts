@@ -10,7 +10,7 @@ export interface ReleaseFile {
 }
 
 /** Where bundles are kept, relative to the project: the engine reads them there while it deploys. */
-export const deliveriesFolder = ".deliveries";
+const deliveriesFolder = ".deliveries";
 
 const blockBytes = 512;
 

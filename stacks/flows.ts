@@ -1,7 +1,10 @@
 import type { Machine, Role } from "./config.ts";
 
-/** One end of a flow: a role's machines, every machine but front, or everything outside the private network. */
-export type Endpoint = Role | "private" | "outside";
+/**
+ * One end of a flow: a role's machines, every machine but front, the private network's name server, or everything
+ * outside the private network.
+ */
+export type Endpoint = Role | "private" | "resolver" | "outside";
 
 /** A connection that may be opened. What is not listed is dropped. */
 export interface Flow {
@@ -12,6 +15,8 @@ export interface Flow {
 	port: number | null;
 	/** Why it is needed, for the docs and whoever reviews a change. */
 	reason: string;
+	/** Which users of the sending machine may open it; default all. Takes effect where what leaves is filtered. */
+	users?: readonly string[];
 	/** Set where the receiver's own firewall drops it again once the machine is delivered to. */
 	firstBootOnly?: true;
 }
@@ -46,7 +51,16 @@ export const flows: readonly Flow[] = [
 	},
 	{ from: "front", to: "master", protocol: "tcp", port: 8010, reason: "Buildbot's web service and the change hook" },
 	{ from: "front", to: "repo", protocol: "tcp", port: 80, reason: "the repository behind the cache" },
-	{ from: "builder", to: "master", protocol: "tcp", port: 9989, reason: "Buildbot workers dial in" },
+	{
+		from: "builder",
+		to: "master",
+		protocol: "tcp",
+		port: 9989,
+		users: ["root", "worker"],
+		reason: "Buildbot workers dial in; a build, which runs as another user, can't",
+	},
+	{ from: "builder", to: "resolver", protocol: "udp", port: 53, reason: "names of what builds fetch" },
+	{ from: "builder", to: "resolver", protocol: "tcp", port: 53, reason: "the same, for long answers" },
 	{ from: "repo", to: "master", protocol: "tcp", port: 9989, reason: "the publishing worker dials in" },
 	{
 		from: "private",
@@ -81,6 +95,7 @@ function isEnd(end: Endpoint, machine: Machine): boolean {
 }
 
 function addressesOf(end: Endpoint, { machines }: Neighbourhood, except: Machine): string[] {
+	if (end === "resolver") return [resolver];
 	return machines
 		.filter((machine) => isEnd(end, machine) && machine.name !== except.name)
 		.map((machine) => machine.address)
@@ -90,7 +105,9 @@ function addressesOf(end: Endpoint, { machines }: Neighbourhood, except: Machine
 /**
  * The complete nftables ruleset of a machine after its first delivery, input for `nft -f`.
  *
- * Builders run strangers' code, so what leaves them is filtered too: inside, they reach only what the flows list.
+ * Builders run strangers' code, so what leaves them is filtered too: inside, they reach only what the flows list, and
+ * the metadata service (169.254.42.42) not at all. Their own addresses are open on loopback only, where
+ * systemd-resolved listens.
  */
 export function nftablesRuleset(machine: Machine, neighbourhood: Neighbourhood): string {
 	const lines = [
@@ -188,21 +205,23 @@ function outputChain(machine: Machine, neighbourhood: Neighbourhood): string[] {
 		.filter((flow) => isEnd(flow.from, machine) && flow.to !== "outside" && flow.to !== "front")
 		.flatMap((flow) => {
 			const addresses = addressesOf(flow.to, neighbourhood, machine);
-			return addresses.length === 0 ? [] : [rule(`ip daddr ${set(addresses)} ${portMatch(flow)} accept`, flow.reason)];
+			const users = flow.users === undefined ? "" : `meta skuid ${set(flow.users)} `;
+			return addresses.length === 0
+				? []
+				: [rule(`${users}ip daddr ${set(addresses)} ${portMatch(flow)} accept`, flow.reason)];
 		});
 	return [
 		"chain output {",
 		...indented([
 			"type filter hook output priority filter; policy accept;",
 			"ct state established,related accept",
-			'oifname "lo" accept',
+			'oifname "lo" ip daddr 127.0.0.0/8 accept',
+			'oifname "lo" ip6 daddr ::1 accept',
 			"udp sport 68 udp dport 67 accept",
-			`ip daddr ${resolver} udp dport 53 accept`,
-			`ip daddr ${resolver} tcp dport 53 accept`,
 			...inside,
-			"ip daddr { 169.254.0.0/16, $private_network } counter name output_rejected reject",
-			"meta l4proto ipv6-icmp accept",
-			"ip6 daddr { fc00::/7, fe80::/10 } counter name output_rejected reject",
+			"ip daddr { 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255, $private_network } counter name output_rejected reject",
+			"icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept",
+			"ip6 daddr { fc00::/7, fe80::/10, ff00::/8 } counter name output_rejected reject",
 		]),
 		"}",
 	];

@@ -206,7 +206,8 @@ describe("connections", () => {
 				perDialTimeout: 15,
 			};
 			expect(proxy).toEqual(name === "front" ? undefined : jump);
-			expect(the(end).options.customTimeouts).toEqual({ create: "30m", update: "30m" });
+			const deadline = first ? "10m" : "30m";
+			expect(the(end).options.customTimeouts).toEqual({ create: deadline, update: deadline });
 			expect(the(end).inputs.triggers).toEqual([idOf("scaleway:instance/server:Server", `${name}-server`)]);
 		}
 	});

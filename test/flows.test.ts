@@ -29,7 +29,11 @@ test("every flow has its reason, and none is there twice", () => {
 describe("rulesets", () => {
 	test.each(machines.map(({ name }) => name))("nft takes that of %s", (name) => {
 		const ruleset = nftablesRuleset(named(name), neighbourhood);
-		const command = ["--user", "--map-root-user", "--net", "nft", "--check", "--file", "-"];
+		// nft looks users up, and this machine has none of a builder's.
+		const users =
+			"{ cat /etc/passwd; echo worker:x:990:990::/:/bin/false; } > /tmp/passwd && mount --bind /tmp/passwd /etc/passwd";
+		const check = `mount -t tmpfs tmpfs /tmp && ${users} && exec nft --check --file -`;
+		const command = ["--user", "--map-root-user", "--mount", "--net", "sh", "-c", check];
 		const { status, stderr } = spawnSync("unshare", command, { input: ruleset, encoding: "utf8" });
 		expect(stderr).toBe("");
 		expect(status).toBe(0);
@@ -65,9 +69,24 @@ describe("rulesets", () => {
 		expect(output.filter((rule) => /^ip daddr/.test(rule))).toEqual([
 			"ip daddr 169.254.169.254 udp dport 53 accept",
 			"ip daddr 169.254.169.254 tcp dport 53 accept",
-			"ip daddr 10.17.0.10 tcp dport 9989 accept",
-			"ip daddr { 169.254.0.0/16, $private_network } counter name output_rejected reject",
+			"ip daddr { 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255, $private_network } counter name output_rejected reject",
 		]);
+	});
+
+	test("a build, which runs as its own user, can't open the master's worker port", () => {
+		const output = rules("builder-1");
+		const toMaster = output.filter((rule) => /dport 9989/.test(rule));
+		expect(toMaster).toEqual(["meta skuid { root, worker } ip daddr 10.17.0.10 tcp dport 9989 accept"]);
+		const rejects = output.findIndex((rule) => rule.startsWith("ip daddr { 169.254.0.0/16"));
+		expect(output.indexOf(toMaster[0] ?? "")).toBeLessThan(rejects);
+		expect(output.slice(0, rejects).filter((rule) => rule.includes('oifname "lo"'))).toEqual([
+			'oifname "lo" ip daddr 127.0.0.0/8 accept',
+			'oifname "lo" ip6 daddr ::1 accept',
+		]);
+	});
+
+	test("whom a flow restricts to users is filtered where it leaves", () => {
+		for (const flow of flows) if (flow.users !== undefined) expect(flow.from).toBe("builder");
 	});
 
 	test("front is not open for SSH from inside, and has the counters of its NAT", () => {

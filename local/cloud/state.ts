@@ -152,7 +152,7 @@ export type Server = z.infer<typeof server>;
 export type PrivateNic = z.infer<typeof privateNic>;
 export type SshKey = z.infer<typeof sshKey>;
 
-export function emptyState(): CloudState {
+function emptyState(): CloudState {
 	return {
 		version: 1,
 		vpcs: {},

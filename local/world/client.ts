@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
-import { cp, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { endProcesses } from "../../process/identity.ts";
 import { type Finished, run } from "../../process/run.ts";
-import { cachedDirectory, recipeKey } from "./cache.ts";
-import { makeDebianRoot } from "./debian.ts";
+import { cachedDirectory, recipeKey } from "../cached-directory.ts";
+import { readHostFacts } from "../debian/host-facts.ts";
+import { makeDebianRoot, runInRoot, trustAuthorities } from "../debian/root.ts";
 import { namespacePath } from "./network.ts";
 
 const SUITE = "trixie";
@@ -79,26 +80,26 @@ export class FlatpakClient {
 	async #image(): Promise<string> {
 		const directory = await cachedDirectory(join(this.#options.cacheDir, `client-${IMAGE_KEY}`), async (partial) => {
 			const root = join(partial, "root");
-			await makeDebianRoot({
-				directory: root,
-				suite: SUITE,
-				architecture: "amd64",
-				packages: PACKAGES,
-				variant: "minbase",
-				onProgress: (line) => this.#options.onProgress?.(`Flatpak user's machine: ${line}`),
-			});
-			await run(["chroot", root, "useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
+			const facts = await readHostFacts();
+			this.#options.onProgress?.(`Flatpak user's machine: ${PACKAGES.length} packages from ${facts.mirror}`);
+			await makeDebianRoot(
+				{
+					directory: root,
+					suite: SUITE,
+					architecture: "amd64",
+					packages: PACKAGES,
+					variant: "minbase",
+					updates: false,
+				},
+				facts,
+			);
+			await runInRoot(root, ["useradd", "--create-home", `--uid=${USER_ID}`, "--shell=/bin/bash", "user"]);
 			await writeFile(join(root, "usr/local/sbin/session"), SESSION, { mode: 0o755 });
 			await writeFile(join(root, "etc/hostname"), "client\n");
 			// Names come from /etc/hosts alone.
 			await rm(join(root, "etc/resolv.conf"), { force: true });
 			await writeFile(join(root, "etc/resolv.conf"), "");
-			// The host's own authorities, for hosts behind a proxy that has one.
-			const authorities = "/usr/local/share/ca-certificates";
-			if (existsSync(authorities) && (await readdir(authorities)).length > 0) {
-				await cp(authorities, join(root, authorities), { recursive: true });
-				await run(["chroot", root, "update-ca-certificates"]);
-			}
+			await trustAuthorities(root, facts);
 		});
 		return join(directory, "root");
 	}

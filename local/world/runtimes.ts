@@ -1,28 +1,17 @@
 import { existsSync } from "node:fs";
-import {
-	cp,
-	lstat,
-	mkdir,
-	mkdtemp,
-	readdir,
-	readFile,
-	readlink,
-	rename,
-	rm,
-	symlink,
-	writeFile,
-} from "node:fs/promises";
+import { cp, lstat, mkdir, mkdtemp, readdir, readlink, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../../process/run.ts";
-import { cachedDirectory, recipeKey } from "./cache.ts";
-import { makeDebianRoot } from "./debian.ts";
+import { cachedDirectory, recipeKey } from "../cached-directory.ts";
+import { readHostFacts } from "../debian/host-facts.ts";
+import { makeDebianRoot } from "../debian/root.ts";
 
 /** The runtimes' branch. */
-export const RUNTIME_BRANCH = "1";
+const RUNTIME_BRANCH = "1";
 
 /** Flatpak's names of the architectures that have a runtime, and Debian's. */
-export const RUNTIME_ARCHITECTURES = { x86_64: "amd64", i386: "i386" } as const;
+const RUNTIME_ARCHITECTURES = { x86_64: "amd64", i386: "i386" } as const;
 
 type Architecture = keyof typeof RUNTIME_ARCHITECTURES;
 
@@ -145,6 +134,7 @@ export function buildRuntimes({ cacheDir, onProgress = () => {} }: RuntimesOptio
 
 async function build(directory: string, work: string, keyring: string, onProgress: (line: string) => void) {
 	const repository = join(directory, "repo");
+	const facts = await readHostFacts();
 	await mkdir(work);
 	const gpg = ["gpg", "--homedir", keyring, "--batch", "--quiet"];
 	await run([...gpg, "--passphrase", "", "--quick-generate-key", TITLE, "ed25519", "sign", "never"]);
@@ -160,14 +150,18 @@ async function build(directory: string, work: string, keyring: string, onProgres
 	for (const architecture of Object.keys(RUNTIME_ARCHITECTURES) as Architecture[]) {
 		for (const runtime of [PLATFORM, SDK]) {
 			const root = join(work, `${runtime.id}-${architecture}`);
-			await makeDebianRoot({
-				directory: root,
-				suite: SUITE,
-				architecture: RUNTIME_ARCHITECTURES[architecture],
-				packages: runtime.packages,
-				variant: "extract",
-				onProgress: (line) => onProgress(`${runtime.id}/${architecture}: ${line}`),
-			});
+			onProgress(`${runtime.id}/${architecture}: ${runtime.packages.length} packages from ${facts.mirror}`);
+			await makeDebianRoot(
+				{
+					directory: root,
+					suite: SUITE,
+					architecture: RUNTIME_ARCHITECTURES[architecture],
+					packages: runtime.packages,
+					variant: "extract",
+					updates: false,
+				},
+				facts,
+			);
 			const image = join(work, `${runtime.id}-${architecture}-image`);
 			await makeImage(root, image, runtime.id, architecture);
 			onProgress(`${runtime.id}/${architecture}: export`);
@@ -256,12 +250,4 @@ async function removeMatching(directory: string, parts: readonly string[]): Prom
 		if (rest.length === 0) await rm(path, { recursive: true, force: true });
 		else if (entry.isDirectory()) await removeMatching(path, rest);
 	}
-}
-
-/** The public key of the runtimes' repository, base64, as it stands in its `.flatpakrepo`. */
-export async function runtimesKey(directory: string): Promise<string> {
-	const text = await readFile(join(directory, "runtimes.flatpakrepo"), "utf8");
-	const line = text.split("\n").find((candidate) => candidate.startsWith("GPGKey="));
-	if (line === undefined) throw new Error(`${directory}/runtimes.flatpakrepo has no GPGKey`);
-	return line.slice("GPGKey=".length);
 }

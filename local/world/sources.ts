@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { cachedDirectory, recipeKey } from "./cache.ts";
-import { debianMirror } from "./debian.ts";
+import { cachedDirectory, recipeKey } from "../cached-directory.ts";
+import { readHostFacts } from "../debian/host-facts.ts";
 
 interface Source {
 	/** Name under `http://runtimes.test/sources/`. */
@@ -24,9 +24,9 @@ const SOURCES: Source[] = [
 /** A folder with the tarballs that the sample apps are built from; fetched from the host's Debian mirror and verified. */
 export function fetchSources(cacheDir: string, onProgress: (line: string) => void = () => {}): Promise<string> {
 	return cachedDirectory(join(cacheDir, `sources-${recipeKey(SOURCES)}`), async (directory) => {
-		const mirror = await debianMirror();
+		const { mirror } = await readHostFacts();
 		for (const { name, path, sha256 } of SOURCES) {
-			const url = new URL(path, mirror).href;
+			const url = `${mirror}/${path}`;
 			onProgress(`${name}: download from ${url}`);
 			const response = await fetch(url, { signal: AbortSignal.timeout(120_000) });
 			if (!response.ok) throw new Error(`${url}: HTTP status ${response.status}`);

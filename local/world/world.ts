@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,7 +8,8 @@ import { z } from "zod";
 import { poll } from "../../process/poll.ts";
 import { inNamespace, run } from "../../process/run.ts";
 import { projectDir } from "../../project-dir.ts";
-import { recipeKey } from "./cache.ts";
+import { recipeKey } from "../cached-directory.ts";
+import { writeWhole } from "../whole-file.ts";
 import { FlatpakClient } from "./client.ts";
 import type { Delivery } from "./github/deliveries.ts";
 import { nameSchema } from "./github/names.ts";
@@ -145,7 +146,7 @@ export class World {
 		};
 		const version = recipeKey([await this.#serverCode(), { ...configuration, settings: null }]);
 		const running = await recordedProcess(this.#file("github.pid"));
-		await writePrivate(this.#file("github.json"), JSON.stringify(configuration));
+		writeWhole(this.#file("github.json"), JSON.stringify(configuration));
 		if (running?.version !== version) {
 			this.#progress("GitHub: server");
 			await stopRecorded(this.#file("github.pid"));
@@ -344,9 +345,4 @@ function environmentConfig(configuration: Record<string, string>): Record<string
 			[`GIT_CONFIG_VALUE_${index}`, value],
 		]),
 	]);
-}
-
-async function writePrivate(file: string, content: string): Promise<void> {
-	await writeFile(`${file}.new`, content, { mode: 0o600 });
-	await rename(`${file}.new`, file);
 }

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from site_configuration import Places, parse_inventory, render, write
 
 GOOD = {

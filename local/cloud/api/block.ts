@@ -1,11 +1,11 @@
-import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import { type Cloud, image } from "../cloud.ts";
 import type { Volume } from "../state.ts";
+import { pageAnswer, sendNothing } from "./answers.ts";
 import { ApiError, find, invalidArgument, preconditionFailed } from "./errors.ts";
-import { ordered, page, pageSizeQuery } from "./paging.ts";
-import { type Api, byIdInZone, generatedName, inZone, name, project, tags } from "./route.ts";
+import { isNamed, namedListQuery, ordered } from "./paging.ts";
+import { type Api, byIdInZone, changedTags, generatedName, inZone, name, newObject, project, tags } from "./route.ts";
 import { date } from "./timestamps.ts";
 
 const gigabyte = 1_000_000_000;
@@ -34,11 +34,8 @@ export function registerBlock(api: Api, cloud: Cloud): void {
 			},
 		},
 		async ({ body }) => {
-			const now = cloud.now();
 			const volume: Volume = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				name: body.name ?? generatedName("volume"),
 				tags: body.tags,
 				size: body.from_empty.size,
@@ -62,24 +59,20 @@ export function registerBlock(api: Api, cloud: Cloud): void {
 			schema: {
 				params: inZone,
 				querystring: z.strictObject({
-					...pageSizeQuery,
-					order_by: z.enum(["created_at_asc", "created_at_desc"]).default("created_at_asc"),
-					name: z.string().optional(),
-					project_id: project.optional(),
-					organization_id: project.optional(),
+					...namedListQuery,
 					product_resource_id: z.string().optional(),
-					tags: z.union([z.string().transform((one) => [one]), z.array(z.string())]).optional(),
+					// A deleted volume is not remembered here, so both answers are the same.
+					include_deleted: z.enum(["true", "false"]).optional(),
 				}),
 			},
 		},
 		async ({ query }) => {
 			const found = ordered(Object.values(volumes), query.order_by).filter(
 				(volume) =>
-					(query.name === undefined || volume.name.includes(query.name)) &&
-					(query.product_resource_id === undefined || volume.reference?.serverId === query.product_resource_id) &&
-					(query.tags ?? []).every((tag) => volume.tags.includes(tag)),
+					isNamed(volume, query) &&
+					(query.product_resource_id === undefined || volume.reference?.serverId === query.product_resource_id),
 			);
-			return { volumes: page(found, query).map(present), total_count: found.length };
+			return pageAnswer("volumes", found, query, present);
 		},
 	);
 
@@ -95,7 +88,7 @@ export function registerBlock(api: Api, cloud: Cloud): void {
 				body: z.strictObject({
 					name: name.optional(),
 					size: size.optional(),
-					tags: z.array(z.string()).optional(),
+					tags: changedTags,
 					perf_iops: iops.optional(),
 				}),
 			},
@@ -136,7 +129,7 @@ export function registerBlock(api: Api, cloud: Cloud): void {
 				message: `volume ${volume.name} could not be deleted; the local cloud's log says why`,
 			});
 		}
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 }
 

@@ -51,14 +51,6 @@ export function preconditionFailed(status: 400 | 412, precondition: string, help
 	});
 }
 
-export function permissionsDenied(resource: string, action: string): ApiError {
-	return new ApiError(403, {
-		type: "permissions_denied",
-		message: "insufficient permissions",
-		details: [{ resource, action }],
-	});
-}
-
 export function authenticationDenied(): ApiError {
 	return new ApiError(401, {
 		type: "denied_authentication",

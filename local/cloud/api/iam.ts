@@ -1,11 +1,12 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import type { Cloud } from "../cloud.ts";
 import type { SshKey } from "../state.ts";
+import { pageAnswer, sendNothing } from "./answers.ts";
 import { find, invalidArgument } from "./errors.ts";
-import { ordered, page, pageSizeQuery } from "./paging.ts";
-import { type Api, generatedName, name, project } from "./route.ts";
+import { listQuery, ordered } from "./paging.ts";
+import { type Api, generatedName, name, newObject, project } from "./route.ts";
 import { date } from "./timestamps.ts";
 
 const byId = z.strictObject({ id: z.string() });
@@ -23,11 +24,8 @@ export function registerIam(api: Api, cloud: Cloud): void {
 		},
 		async ({ body }) => {
 			const { publicKey, fingerprint } = parsePublicKey(body.public_key);
-			const now = cloud.now();
 			const key: SshKey = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				name: body.name ?? generatedName("ssh-key"),
 				publicKey,
 				fingerprint,
@@ -44,11 +42,8 @@ export function registerIam(api: Api, cloud: Cloud): void {
 		{
 			schema: {
 				querystring: z.strictObject({
-					...pageSizeQuery,
-					order_by: z.enum(["created_at_asc", "created_at_desc"]).default("created_at_asc"),
+					...listQuery,
 					name: z.string().optional(),
-					project_id: project.optional(),
-					organization_id: project.optional(),
 					disabled: z.stringbool().optional(),
 				}),
 			},
@@ -59,7 +54,7 @@ export function registerIam(api: Api, cloud: Cloud): void {
 					(query.name === undefined || key.name === query.name) &&
 					(query.disabled === undefined || key.disabled === query.disabled),
 			);
-			return { ssh_keys: page(found, query).map(present), total_count: found.length };
+			return pageAnswer("ssh_keys", found, query, present);
 		},
 	);
 
@@ -83,7 +78,7 @@ export function registerIam(api: Api, cloud: Cloud): void {
 	api.delete("/iam/v1alpha1/ssh-keys/:id", { schema: { params: byId } }, async ({ params }, reply) => {
 		delete keys[find(keys, params.id, "ssh_key").id];
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 }
 

@@ -1,12 +1,13 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import { firstFree, formatIpv4, isUsable, parseIpv4, parseSubnet } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
 import type { IpamIp, PrivateNetwork } from "../state.ts";
+import { pageAnswer, sendNothing } from "./answers.ts";
 import { ApiError, find, invalidArgument, preconditionFailed } from "./errors.ts";
-import { ordered, page, pageSizeQuery } from "./paging.ts";
-import { type Api, byIdInRegion, id, inRegion, project, tags } from "./route.ts";
+import { hasTags, listQuery, order, ordered, repeatedTags } from "./paging.ts";
+import { type Api, byIdInRegion, changedTags, id, inRegion, newObject, project, tags } from "./route.ts";
 import { date } from "./timestamps.ts";
 import { ipv4Subnet } from "./vpc.ts";
 
@@ -77,10 +78,8 @@ export function registerIpam(api: Api, cloud: Cloud): void {
 			schema: {
 				params: inRegion,
 				querystring: z.strictObject({
-					...pageSizeQuery,
-					order_by: z.enum(["created_at_asc", "created_at_desc"]).default("created_at_desc"),
-					project_id: project.optional(),
-					organization_id: project.optional(),
+					...listQuery,
+					order_by: order.default("created_at_desc"),
 					private_network_id: z.string().optional(),
 					subnet_id: z.string().optional(),
 					vpc_id: z.string().optional(),
@@ -89,7 +88,7 @@ export function registerIpam(api: Api, cloud: Cloud): void {
 					is_ipv6: z.stringbool().optional(),
 					attached: z.stringbool().optional(),
 					mac_address: z.string().optional(),
-					tags: z.union([z.string().transform((one) => [one]), z.array(z.string())]).optional(),
+					tags: repeatedTags,
 				}),
 			},
 		},
@@ -106,9 +105,9 @@ export function registerIpam(api: Api, cloud: Cloud): void {
 				(query.attached === undefined || (ip.nicId !== null) === query.attached) &&
 				(query.mac_address === undefined ||
 					privateNics[ip.nicId ?? ""]?.macAddress === query.mac_address.toLowerCase()) &&
-				(query.tags ?? []).every((tag) => ip.tags.includes(tag));
+				hasTags(ip, query.tags);
 			const found = ordered(Object.values(ipamIps), query.order_by).filter(isWanted);
-			return { total_count: found.length, ips: page(found, query).map(present) };
+			return pageAnswer("ips", found, query, present);
 		},
 	);
 
@@ -118,7 +117,7 @@ export function registerIpam(api: Api, cloud: Cloud): void {
 
 	api.patch(
 		"/ipam/v1/regions/:region/ips/:id",
-		{ schema: { params: byIdInRegion, body: z.strictObject({ tags: z.array(z.string()).optional() }) } },
+		{ schema: { params: byIdInRegion, body: z.strictObject({ tags: changedTags }) } },
 		async ({ params, body }) => {
 			const ip = find(ipamIps, params.id, "ip");
 			ip.tags = body.tags ?? ip.tags;
@@ -133,7 +132,7 @@ export function registerIpam(api: Api, cloud: Cloud): void {
 		if (ip.nicId !== null) throw preconditionFailed(412, "resource_still_in_use", `attached to NIC ${ip.nicId}`);
 		delete ipamIps[ip.id];
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 }
 
@@ -186,11 +185,8 @@ export function allocateIpv6(cloud: Cloud, network: PrivateNetwork): IpamIp | un
 }
 
 function record(cloud: Cloud, network: PrivateNetwork, subnetId: string, address: string, isIpv6: boolean): IpamIp {
-	const now = cloud.now();
 	const ip: IpamIp = {
-		id: randomUUID(),
-		createdAt: now,
-		updatedAt: now,
+		...newObject(cloud.now()),
 		address,
 		isIpv6,
 		privateNetworkId: network.id,

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import { image } from "../cloud.ts";
+import { pageAnswer } from "./answers.ts";
 import { find } from "./errors.ts";
-import { page, pageSizeQuery } from "./paging.ts";
+import { pageSizeQuery } from "./paging.ts";
 import type { Api } from "./route.ts";
 import { serverTypes } from "./server-types.ts";
 
@@ -39,7 +40,7 @@ export function registerMarketplace(api: Api): void {
 					(query.type === undefined || query.type === "unknown_type" || each.type === query.type) &&
 					(query.zone === undefined || each.zone === query.zone),
 			);
-			return { local_images: page(found, query), total_count: found.length };
+			return pageAnswer("local_images", found, query, (each) => each);
 		},
 	);
 

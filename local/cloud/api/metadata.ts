@@ -1,7 +1,7 @@
 import { createServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { account } from "../../settings.ts";
-import { dataCentre } from "../hypervisor.ts";
 import type { CloudState, Server } from "../state.ts";
+import { presentOnServer } from "./public-ips.ts";
 
 /** User-data is given only to who can bind a port below this one: the guest's root. */
 const firstUnprivilegedPort = 1024;
@@ -59,18 +59,7 @@ function serverAt(state: CloudState, address: string): Server | undefined {
 }
 
 function metadata(state: CloudState, server: Server): Record<string, unknown> {
-	const ips = server.publicIpIds
-		.flatMap((id) => state.publicIps[id] ?? [])
-		.map((ip, index) => ({
-			id: ip.id,
-			address: ip.address,
-			dynamic: false,
-			gateway: dataCentre.publicGateway,
-			netmask: String(dataCentre.publicPrefixLength),
-			family: "inet",
-			provisioning_mode: index === 0 ? "dhcp" : "manual",
-			tags: ip.tags,
-		}));
+	const ips = server.publicIpIds.flatMap((id) => state.publicIps[id] ?? []).map(presentOnServer);
 	return {
 		id: server.id,
 		name: server.name,

@@ -1,12 +1,12 @@
-import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import type { Cloud } from "../cloud.ts";
 import type { IpamIp, PrivateNic, Server } from "../state.ts";
+import { sendNothing, sendPage } from "./answers.ts";
 import { find, invalidArgument, notFound, preconditionFailed } from "./errors.ts";
 import { allocateIpv4, allocateIpv6 } from "./ipam.ts";
-import { perPageQuery, sendPage } from "./paging.ts";
-import { type Api, byIdInZone, id, tags } from "./route.ts";
+import { commaTags, hasTags, perPageQuery } from "./paging.ts";
+import { type Api, byIdInZone, changedTags, id, newObject, tags } from "./route.ts";
 import { instanceDate } from "./timestamps.ts";
 
 const base = "/instance/v1/zones/:zone/servers/:id/private_nics";
@@ -58,11 +58,8 @@ export function registerPrivateNics(api: Api, cloud: Cloud): void {
 			if (booked.length > 1) throw invalidArgument("ipam_ip_ids", "the local cloud takes one IPv4 address a NIC");
 			const ipv4 = booked[0] ?? allocateIpv4(cloud, network);
 			const ips = [ipv4, allocateIpv6(cloud, network)].filter((ip) => ip !== undefined);
-			const now = cloud.now();
 			const nic: PrivateNic = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				serverId: server.id,
 				privateNetworkId: network.id,
 				macAddress: cloud.newMacAddress("02:00:00"),
@@ -82,13 +79,11 @@ export function registerPrivateNics(api: Api, cloud: Cloud): void {
 		{
 			schema: {
 				params: byIdInZone,
-				querystring: z.strictObject({ ...perPageQuery, tags: z.string().optional() }),
+				querystring: z.strictObject({ ...perPageQuery, tags: commaTags }),
 			},
 		},
 		async ({ params, query }, reply) => {
-			const found = cloud
-				.nicsOf(find(servers, params.id, "instance_server"))
-				.filter((nic) => (query.tags?.split(",") ?? []).every((tag) => nic.tags.includes(tag)));
+			const found = cloud.nicsOf(find(servers, params.id, "instance_server")).filter((nic) => hasTags(nic, query.tags));
 			return sendPage(reply, "private_nics", found.map(present), query);
 		},
 	);
@@ -99,7 +94,7 @@ export function registerPrivateNics(api: Api, cloud: Cloud): void {
 
 	api.patch(
 		`${base}/:nicId`,
-		{ schema: { params: byNic, body: z.strictObject({ tags: z.array(z.string()).optional() }) } },
+		{ schema: { params: byNic, body: z.strictObject({ tags: changedTags }) } },
 		async ({ params, body }) => {
 			const nic = findNic(find(servers, params.id, "instance_server"), params.nicId);
 			nic.tags = body.tags ?? nic.tags;
@@ -112,7 +107,7 @@ export function registerPrivateNics(api: Api, cloud: Cloud): void {
 	api.delete(`${base}/:nicId`, { schema: { params: byNic } }, async ({ params }, reply) => {
 		const server = find(servers, params.id, "instance_server");
 		await cloud.detachNic(server, findNic(server, params.nicId));
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 }
 

@@ -5,9 +5,10 @@ import { formatIpv4, parseIpv4 } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
 import { dataCentre } from "../hypervisor.ts";
 import type { PublicIp, Server } from "../state.ts";
+import { sendCreated, sendNothing, sendPage } from "./answers.ts";
 import { ApiError, find, preconditionFailed } from "./errors.ts";
-import { perPageQuery, sendPage } from "./paging.ts";
-import { type Api, byIdInZone, id, inZone, project, tags } from "./route.ts";
+import { hasTags, instanceListQuery } from "./paging.ts";
+import { type Api, byIdInZone, changedTags, id, inZone, project, tags } from "./route.ts";
 
 const base = "/instance/v1/zones/:zone/ips";
 
@@ -49,10 +50,7 @@ export function registerPublicIps(api: Api, cloud: Cloud): void {
 			const ip: PublicIp = { id: randomUUID(), address: nextAddress(publicIps), tags: body.tags, serverId: null };
 			publicIps[ip.id] = ip;
 			cloud.save();
-			return reply
-				.code(201)
-				.header("Location", `/instance/v1/zones/${account.zone}/ips/${ip.id}`)
-				.send({ ip: present(ip) });
+			return sendCreated(reply, "ips", "ip", present(ip));
 		},
 	);
 
@@ -62,11 +60,7 @@ export function registerPublicIps(api: Api, cloud: Cloud): void {
 			schema: {
 				params: inZone,
 				querystring: z.strictObject({
-					...perPageQuery,
-					project: project.optional(),
-					organization: project.optional(),
-					name: z.string().optional(),
-					tags: z.string().optional(),
+					...instanceListQuery,
 					type: z.string().optional(),
 				}),
 			},
@@ -74,7 +68,7 @@ export function registerPublicIps(api: Api, cloud: Cloud): void {
 		async ({ query }, reply) => {
 			const found = Object.values(publicIps).filter(
 				(ip) =>
-					(query.tags?.split(",") ?? []).every((tag) => ip.tags.includes(tag)) &&
+					hasTags(ip, query.tags) &&
 					(query.name === undefined || ip.address.includes(query.name)) &&
 					(query.type === undefined || query.type === "routed_ipv4"),
 			);
@@ -97,7 +91,7 @@ export function registerPublicIps(api: Api, cloud: Cloud): void {
 				params: byIdInZone,
 				body: z.strictObject({
 					server: id.nullish(),
-					tags: z.array(z.string()).optional(),
+					tags: changedTags,
 					reverse: z.null({ error: "the local cloud has no reverse DNS" }).optional(),
 				}),
 			},
@@ -121,8 +115,22 @@ export function registerPublicIps(api: Api, cloud: Cloud): void {
 		await detachPublicIp(cloud, ip);
 		delete publicIps[ip.id];
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
+}
+
+/** A public address as the server that has it shows it; the first one is the NIC's. */
+export function presentOnServer(ip: PublicIp, index: number): Record<string, unknown> {
+	return {
+		id: ip.id,
+		address: ip.address,
+		dynamic: false,
+		gateway: dataCentre.publicGateway,
+		netmask: String(dataCentre.publicPrefixLength),
+		family: "inet",
+		provisioning_mode: index === 0 ? "dhcp" : "manual",
+		tags: ip.tags,
+	};
 }
 
 /** A machine's public NIC is made when it is powered on. */

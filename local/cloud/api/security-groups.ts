@@ -4,9 +4,10 @@ import { account } from "../../settings.ts";
 import { parseIpv4 } from "../addresses.ts";
 import { type Cloud, securityGroupSpec } from "../cloud.ts";
 import type { SecurityGroup, SecurityGroupRule } from "../state.ts";
+import { sendCreated, sendNothing, sendPage } from "./answers.ts";
 import { find, invalidArgument, preconditionFailed } from "./errors.ts";
-import { perPageQuery, sendPage } from "./paging.ts";
-import { type Api, byIdInZone, generatedName, inZone, name, project, tags } from "./route.ts";
+import { instanceListQuery, isNamed, perPageQuery } from "./paging.ts";
+import { type Api, byIdInZone, changedTags, generatedName, inZone, name, newObject, project, tags } from "./route.ts";
 import { instanceDate } from "./timestamps.ts";
 
 const base = "/instance/v1/zones/:zone/security_groups";
@@ -72,11 +73,8 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 			},
 		},
 		async ({ body }, reply) => {
-			const now = cloud.now();
 			const group: SecurityGroup = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				name: body.name ?? generatedName("security-group"),
 				description: body.description || null,
 				tags: body.tags,
@@ -90,10 +88,7 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 			};
 			groups[group.id] = group;
 			cloud.save();
-			return reply
-				.code(201)
-				.header("Location", `/instance/v1/zones/${account.zone}/security_groups/${group.id}`)
-				.send({ security_group: present(group) });
+			return sendCreated(reply, "security_groups", "security_group", present(group));
 		},
 	);
 
@@ -103,11 +98,7 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 			schema: {
 				params: inZone,
 				querystring: z.strictObject({
-					...perPageQuery,
-					name: z.string().optional(),
-					project: project.optional(),
-					organization: project.optional(),
-					tags: z.string().optional(),
+					...instanceListQuery,
 					project_default: z.stringbool().optional(),
 				}),
 			},
@@ -115,9 +106,8 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 		async ({ query }, reply) => {
 			const found = Object.values(groups).filter(
 				(group) =>
-					(query.name === undefined || group.name.includes(query.name)) &&
-					(query.project_default === undefined || group.isProjectDefault === query.project_default) &&
-					(query.tags?.split(",") ?? []).every((tag) => group.tags.includes(tag)),
+					isNamed(group, query) &&
+					(query.project_default === undefined || group.isProjectDefault === query.project_default),
 			);
 			return sendPage(reply, "security_groups", found.map(present), query);
 		},
@@ -135,7 +125,7 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 				body: z.strictObject({
 					name: name.optional(),
 					description: z.string().optional(),
-					tags: z.array(z.string()).optional(),
+					tags: changedTags,
 					stateful: z.boolean().optional(),
 					inbound_default_policy: policy.optional(),
 					outbound_default_policy: policy.optional(),
@@ -169,7 +159,7 @@ export function registerSecurityGroups(api: Api, cloud: Cloud): void {
 		}
 		delete groups[group.id];
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 
 	api.get(

@@ -2,13 +2,24 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { account } from "../../settings.ts";
 import { type Cloud, image } from "../cloud.ts";
-import { dataCentre } from "../hypervisor.ts";
-import type { PublicIp, Server, Volume } from "../state.ts";
+import type { Server, Volume } from "../state.ts";
+import { sendCreated, sendNothing, sendPage } from "./answers.ts";
 import { find, invalidArgument, notFound, notServed, preconditionFailed } from "./errors.ts";
-import { perPageQuery, sendPage } from "./paging.ts";
+import { instanceListQuery, isNamed, ordered, perPageQuery } from "./paging.ts";
 import { present as presentNic } from "./private-nics.ts";
-import { assertCanAttach, attachPublicIp, detachPublicIp } from "./public-ips.ts";
-import { type Api, byIdInZone, generatedName, id, inZone, name, project, tags } from "./route.ts";
+import { assertCanAttach, attachPublicIp, detachPublicIp, presentOnServer } from "./public-ips.ts";
+import {
+	type Api,
+	byIdInZone,
+	changedTags,
+	generatedName,
+	id,
+	inZone,
+	name,
+	newObject,
+	project,
+	tags,
+} from "./route.ts";
 import { findServerType, presentServerType, serverTypes } from "./server-types.ts";
 import { instanceDate } from "./timestamps.ts";
 
@@ -50,7 +61,7 @@ const createBody = z.strictObject({
 
 const updateBody = z.strictObject({
 	name: name.optional(),
-	tags: z.array(z.string()).optional(),
+	tags: changedTags,
 	commercial_type: z.string().optional(),
 	volumes: volumeSlots.optional(),
 	public_ips: z.array(id).optional(),
@@ -114,9 +125,7 @@ export function registerServers(api: Api, cloud: Cloud): void {
 		if (root.id !== undefined) throw notServed("a server that boots from a volume that exists (volumes.0.id)");
 		const now = cloud.now();
 		const server: Server = {
-			id: randomUUID(),
-			createdAt: now,
-			updatedAt: now,
+			...newObject(now),
 			name: body.name ?? generatedName("server"),
 			commercialType: type.name,
 			imageId: image.id,
@@ -136,9 +145,7 @@ export function registerServers(api: Api, cloud: Cloud): void {
 		for (const ip of ips) assertCanAttach(server, ip);
 
 		const rootVolume: Volume = {
-			id: randomUUID(),
-			createdAt: now,
-			updatedAt: now,
+			...newObject(now),
 			name: root.name ?? `${image.name}_sbs_volume_0`,
 			tags: [],
 			size: root.size ?? image.rootBytes,
@@ -156,10 +163,7 @@ export function registerServers(api: Api, cloud: Cloud): void {
 		for (const ip of ips) attachPublicIp(server, ip);
 		cloud.save();
 		cloud.prepare(server);
-		return reply
-			.code(201)
-			.header("Location", `/instance/v1/zones/${account.zone}/servers/${server.id}`)
-			.send({ server: present(server) });
+		return sendCreated(reply, "servers", "server", present(server));
 	});
 
 	api.get(
@@ -168,13 +172,9 @@ export function registerServers(api: Api, cloud: Cloud): void {
 			schema: {
 				params: inZone,
 				querystring: z.strictObject({
-					...perPageQuery,
-					project: project.optional(),
-					organization: project.optional(),
-					name: z.string().optional(),
+					...instanceListQuery,
 					commercial_type: z.string().optional(),
 					state: z.string().optional(),
-					tags: z.string().optional(),
 					private_network: z.string().optional(),
 					order: z.enum(["creation_date_asc", "creation_date_desc"]).default("creation_date_desc"),
 				}),
@@ -183,16 +183,14 @@ export function registerServers(api: Api, cloud: Cloud): void {
 		async ({ query }, reply) => {
 			const found = Object.values(servers).filter(
 				(server) =>
-					(query.name === undefined || server.name.includes(query.name)) &&
+					isNamed(server, query) &&
 					(query.commercial_type === undefined || server.commercialType === query.commercial_type) &&
 					(query.state === undefined || server.state === query.state) &&
 					(query.private_network === undefined ||
-						cloud.nicsOf(server).some((nic) => nic.privateNetworkId === query.private_network)) &&
-					(query.tags?.split(",") ?? []).every((tag) => server.tags.includes(tag)),
+						cloud.nicsOf(server).some((nic) => nic.privateNetworkId === query.private_network)),
 			);
-			found.sort((a, b) => a.createdAt.localeCompare(b.createdAt));
-			if (query.order === "creation_date_desc") found.reverse();
-			return sendPage(reply, "servers", found.map(present), query);
+			const sorted = ordered(found, query.order === "creation_date_desc" ? "created_at_desc" : "created_at_asc");
+			return sendPage(reply, "servers", sorted.map(present), query);
 		},
 	);
 
@@ -251,7 +249,7 @@ export function registerServers(api: Api, cloud: Cloud): void {
 			throw preconditionFailed(400, "resource_still_in_use", `${server.name} is ${server.state}: power it off first`);
 		}
 		cloud.terminate(server);
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 
 	api.post(
@@ -365,24 +363,11 @@ function presentImage(): Record<string, unknown> {
 	};
 }
 
-function presentPublicIp(ip: PublicIp, index: number): Record<string, unknown> {
-	return {
-		id: ip.id,
-		address: ip.address,
-		dynamic: false,
-		gateway: dataCentre.publicGateway,
-		netmask: String(dataCentre.publicPrefixLength),
-		family: "inet",
-		provisioning_mode: index === 0 ? "dhcp" : "manual",
-		tags: ip.tags,
-		state: "attached",
-		ipam_id: ip.id,
-	};
-}
-
-function presentServer(cloud: Cloud, server: Server): Record<string, unknown> {
+function presentServer(cloud: Cloud, server: Server) {
 	const { state } = cloud;
-	const ips = server.publicIpIds.flatMap((ipId) => state.publicIps[ipId] ?? []).map(presentPublicIp);
+	const ips = server.publicIpIds
+		.flatMap((ipId) => state.publicIps[ipId] ?? [])
+		.map((ip, index) => ({ ...presentOnServer(ip, index), state: "attached", ipam_id: ip.id }));
 	const attached = [server.rootVolumeId, ...server.volumeIds].flatMap(
 		(volumeId) => state.volumes[volumeId ?? ""] ?? [],
 	);

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Cloud } from "../cloud.ts";
+import { sendNothing } from "./answers.ts";
 import { ApiError, find, invalidArgument, notFound } from "./errors.ts";
 import { type Api, byIdInZone } from "./route.ts";
 
@@ -42,6 +43,6 @@ export function registerUserData(api: Api, cloud: Cloud): void {
 		delete server.userData[params.key];
 		server.updatedAt = cloud.now();
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 }

@@ -4,19 +4,22 @@ import { account } from "../../settings.ts";
 import { formatIpv4, overlaps, parseSubnet, type Subnet } from "../addresses.ts";
 import type { Cloud } from "../cloud.ts";
 import type { PrivateNetwork, Vpc } from "../state.ts";
+import { pageAnswer, sendNothing } from "./answers.ts";
 import { find, invalidArgument, preconditionFailed } from "./errors.ts";
-import { ordered, page, pageSizeQuery } from "./paging.ts";
-import { type Api, byIdInRegion, generatedName, id, inRegion, name, project, tags } from "./route.ts";
+import { isNamed, namedListQuery, ordered } from "./paging.ts";
+import {
+	type Api,
+	byIdInRegion,
+	changedTags,
+	generatedName,
+	id,
+	inRegion,
+	name,
+	newObject,
+	project,
+	tags,
+} from "./route.ts";
 import { date } from "./timestamps.ts";
-
-const listQuery = {
-	...pageSizeQuery,
-	order_by: z.enum(["created_at_asc", "created_at_desc"]).default("created_at_asc"),
-	name: z.string().optional(),
-	project_id: project.optional(),
-	organization_id: project.optional(),
-	tags: z.union([z.string().transform((one) => [one]), z.array(z.string())]).optional(),
-};
 
 export function registerVpc(api: Api, cloud: Cloud): void {
 	const { vpcs, privateNetworks } = cloud.state;
@@ -53,11 +56,8 @@ export function registerVpc(api: Api, cloud: Cloud): void {
 			},
 		},
 		async ({ body }) => {
-			const now = cloud.now();
 			const vpc: Vpc = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				name: body.name ?? generatedName("vpc"),
 				tags: body.tags,
 				isDefault: false,
@@ -74,17 +74,17 @@ export function registerVpc(api: Api, cloud: Cloud): void {
 		{
 			schema: {
 				params: inRegion,
-				querystring: z.strictObject({ ...listQuery, is_default: z.stringbool().optional() }),
+				querystring: z.strictObject({
+					...namedListQuery,
+					is_default: z.stringbool().optional(),
+				}),
 			},
 		},
 		async ({ query }) => {
 			const found = ordered(Object.values(vpcs), query.order_by).filter(
-				(vpc) =>
-					(query.name === undefined || vpc.name.includes(query.name)) &&
-					(query.is_default === undefined || vpc.isDefault === query.is_default) &&
-					(query.tags ?? []).every((tag) => vpc.tags.includes(tag)),
+				(vpc) => isNamed(vpc, query) && (query.is_default === undefined || vpc.isDefault === query.is_default),
 			);
-			return { vpcs: page(found, query).map(present), total_count: found.length };
+			return pageAnswer("vpcs", found, query, present);
 		},
 	);
 
@@ -97,7 +97,7 @@ export function registerVpc(api: Api, cloud: Cloud): void {
 		{
 			schema: {
 				params: byIdInRegion,
-				body: z.strictObject({ name: name.optional(), tags: z.array(z.string()).optional() }),
+				body: z.strictObject({ name: name.optional(), tags: changedTags }),
 			},
 		},
 		async ({ params, body }) => {
@@ -118,7 +118,7 @@ export function registerVpc(api: Api, cloud: Cloud): void {
 		}
 		delete vpcs[vpc.id];
 		cloud.save();
-		return reply.code(204).header("content-type", "application/json").send();
+		return sendNothing(reply);
 	});
 
 	registerPrivateNetworks(api, cloud);
@@ -146,11 +146,8 @@ function registerPrivateNetworks(api: Api, cloud: Cloud): void {
 			const vpc =
 				body.vpc_id === undefined ? Object.values(vpcs).find((each) => each.isDefault) : find(vpcs, body.vpc_id, "vpc");
 			if (!vpc) throw invalidArgument("vpc_id", "there is no default VPC: name one");
-			const now = cloud.now();
 			const network: PrivateNetwork = {
-				id: randomUUID(),
-				createdAt: now,
-				updatedAt: now,
+				...newObject(cloud.now()),
 				name: body.name ?? generatedName("private-network"),
 				tags: body.tags,
 				vpcId: vpc.id,
@@ -175,17 +172,17 @@ function registerPrivateNetworks(api: Api, cloud: Cloud): void {
 		{
 			schema: {
 				params: inRegion,
-				querystring: z.strictObject({ ...listQuery, vpc_id: z.string().optional() }),
+				querystring: z.strictObject({
+					...namedListQuery,
+					vpc_id: z.string().optional(),
+				}),
 			},
 		},
 		async ({ query }) => {
 			const found = ordered(Object.values(privateNetworks), query.order_by).filter(
-				(network) =>
-					(query.name === undefined || network.name.includes(query.name)) &&
-					(query.vpc_id === undefined || network.vpcId === query.vpc_id) &&
-					(query.tags ?? []).every((tag) => network.tags.includes(tag)),
+				(network) => isNamed(network, query) && (query.vpc_id === undefined || network.vpcId === query.vpc_id),
 			);
-			return { private_networks: page(found, query).map(presentNetwork), total_count: found.length };
+			return pageAnswer("private_networks", found, query, presentNetwork);
 		},
 	);
 
@@ -200,7 +197,7 @@ function registerPrivateNetworks(api: Api, cloud: Cloud): void {
 				params: byIdInRegion,
 				body: z.strictObject({
 					name: name.optional(),
-					tags: z.array(z.string()).optional(),
+					tags: changedTags,
 					default_route_propagation_enabled: z.boolean().optional(),
 				}),
 			},
@@ -229,7 +226,7 @@ function registerPrivateNetworks(api: Api, cloud: Cloud): void {
 			await cloud.hypervisor.deletePrivateNetwork(network.id);
 			delete privateNetworks[network.id];
 			cloud.save();
-			return reply.code(204).header("content-type", "application/json").send();
+			return sendNothing(reply);
 		},
 	);
 }

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { poll } from "../../../process/poll.ts";
+import { writeWhole } from "../../whole-file.ts";
 import { Cgroup } from "./cgroup.ts";
 import { startDaemon } from "./daemon.ts";
-import { readJson, writeAtomically, writeJson } from "./state.ts";
+import { readJson, writeJson } from "./state.ts";
 
 /** A dnsmasq: DHCP and DNS of one bridge, or the forwarder in the root namespace. */
 export interface DnsServer {
@@ -85,7 +86,7 @@ export async function startServer(server: DnsServer): Promise<void> {
 	const same = JSON.stringify(readJson(argumentsFile)) === JSON.stringify(argv);
 	if (cgroup.populated && same && existsSync(pidFile)) return;
 	await cgroup.destroy();
-	if (!existsSync(hostsFile(server.directory))) writeAtomically(hostsFile(server.directory), "");
+	if (!existsSync(hostsFile(server.directory))) writeWhole(hostsFile(server.directory), "");
 	rmSync(pidFile, { force: true });
 	writeJson(argumentsFile, argv);
 	const log = path.join(server.directory, "dnsmasq.log");
@@ -112,7 +113,7 @@ export async function stopServer(server: { prefix: string; cgroup: string }): Pr
 /** Makes `reservations` the addresses that the server gives out, and starts it if it does not run. */
 export async function reserve(server: DnsServer, reservations: readonly Reservation[]): Promise<void> {
 	const content = reservations.map((item) => `${item.macAddress},${item.address},${item.hostName}\n`).join("");
-	writeAtomically(hostsFile(server.directory), content);
+	writeWhole(hostsFile(server.directory), content);
 	const leases = existsSync(leaseFile(server.directory)) ? readFileSync(leaseFile(server.directory), "utf8") : "";
 	const mine = new Set(reservations.map((item) => `${item.macAddress} ${item.address}`));
 	const kept = leases.split("\n").filter((line) => {
@@ -123,7 +124,7 @@ export async function reserve(server: DnsServer, reservations: readonly Reservat
 	// dnsmasq keeps an address for the NIC that had it before, even if it is reserved for another one since.
 	if (stale) {
 		await stopServer(server);
-		writeAtomically(leaseFile(server.directory), kept.map((line) => `${line}\n`).join(""));
+		writeWhole(leaseFile(server.directory), kept.map((line) => `${line}\n`).join(""));
 	}
 	await startServer(server);
 	for (const pid of new Cgroup(server.prefix, server.cgroup).processes()) process.kill(pid, "SIGHUP");

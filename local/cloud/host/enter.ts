@@ -3,7 +3,7 @@ import { findLeader } from "./machine.ts";
 import type { Place } from "./state.ts";
 
 /** The command line that runs `argv` as root inside a running machine. */
-export function enterCommand(place: Place, serverId: string, argv: readonly string[]): string[] {
+function enterCommand(place: Place, serverId: string, argv: readonly string[]): string[] {
 	const leader = findLeader(place, serverId);
 	if (!leader) throw new Error(`server ${serverId}: its machine does not run`);
 	const environment = [
@@ -14,7 +14,7 @@ export function enterCommand(place: Place, serverId: string, argv: readonly stri
 	return ["nsenter", `--target=${leader.pid}`, "--all", "--wd=/", "--", "env", "-i", ...environment, ...argv];
 }
 
-/** Runs a command as root inside a running machine and gives its stdout. */
+/** Runs a command as root inside a running machine and gives its stdout, without the last line's end. */
 export async function enter(
 	place: Place,
 	serverId: string,

@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { RunOptions } from "../../../process/run.ts";
+import { unmountBelow } from "../../mount.ts";
 import { localSettings } from "../../settings.ts";
 import type {
 	CreateHypervisor,
@@ -12,11 +13,10 @@ import type {
 } from "../hypervisor.ts";
 import { Cgroup } from "./cgroup.ts";
 import { bridgeServer, type DnsServer, forwarder, reserve, startServer, stopServer } from "./dns.ts";
-import { enter, enterCommand } from "./enter.ts";
+import { enter } from "./enter.ts";
 import { applyDataCentreRules, applyHostRules } from "./firewall.ts";
 import { ensureImage } from "./image.ts";
 import * as machine from "./machine.ts";
-import { unmountBelow } from "./mount.ts";
 import * as network from "./network.ts";
 import {
 	type AddressPlan,
@@ -52,14 +52,12 @@ export interface HostOptions {
 export interface Host extends Hypervisor {
 	/** Network namespace of the data centre, under /run/netns; the public bridge in it is called `public`. */
 	readonly namespace: string;
-	/** Runs a command as root inside a running machine and gives its stdout. */
+	/** Runs a command as root inside a running machine and gives its stdout, without the last line's end. */
 	enter(
 		serverId: string,
 		argv: readonly string[],
 		options?: Pick<RunOptions, "input" | "timeoutSeconds">,
 	): Promise<string>;
-	/** The command line that does so: for a shell. */
-	enterCommand(serverId: string, argv: readonly string[]): string[];
 	/** File with what the machine printed on its console since the last power-on. */
 	consoleLog(serverId: string): string;
 }
@@ -371,7 +369,6 @@ export function createHost(options: HostOptions = {}): Host {
 			}),
 
 		enter: (serverId, argv, enterOptions) => enter(place, serverId, argv, enterOptions),
-		enterCommand: (serverId, argv) => enterCommand(place, serverId, argv),
 		consoleLog: (serverId) => machine.consoleLog(place, serverId),
 	};
 

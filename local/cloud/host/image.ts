@@ -1,10 +1,8 @@
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { withLock } from "../../../process/lock.ts";
-import { run } from "../../../process/run.ts";
-import { type HostFacts, readHostFacts } from "./host-facts.ts";
-import { unmountBelow } from "./mount.ts";
+import { cachedDirectory, recipeKey } from "../../cached-directory.ts";
+import { type HostFacts, readHostFacts } from "../../debian/host-facts.ts";
+import { makeDebianRoot, runInRoot, trustAuthorities } from "../../debian/root.ts";
 import { entries } from "./state.ts";
 
 /** Marketplace labels of the images that can be made, and the Debian release each holds. */
@@ -60,47 +58,25 @@ export async function ensureImage(
 		);
 	}
 	const facts = await readHostFacts();
-	const key = createHash("sha256")
-		.update(JSON.stringify([recipe, release, packages, nicNetwork, facts]))
-		.digest("hex")
-		.slice(0, 16);
-	const directory = path.join(imageDirectory, `${label}-${key}`);
-	if (existsSync(directory)) return directory;
-	mkdirSync(imageDirectory, { recursive: true, mode: 0o755 });
-	const waiting = () => report("another process is building an image; waiting for it");
-	return withLock(path.join(imageDirectory, ".lock"), 3600, waiting, async () => {
-		if (existsSync(directory)) return directory;
-		for (const name of entries(imageDirectory).filter((name) => name.endsWith(".building"))) {
-			await unmountBelow(path.join(imageDirectory, name));
-			rmSync(path.join(imageDirectory, name), { recursive: true, force: true });
-		}
-		report(`building the image ${label} from ${facts.mirror} (half a minute, 0.4 GB in ${imageDirectory})`);
-		const started = Date.now();
-		const building = `${directory}.building`;
-		await build(building, release, facts);
-		renameSync(building, directory);
-		report(`built the image ${label} in ${Math.round((Date.now() - started) / 1000)} s`);
-		return directory;
-	});
+	const key = recipeKey([recipe, release, packages, nicNetwork, facts]);
+	return cachedDirectory(
+		path.join(imageDirectory, `${label}-${key}`),
+		async (building) => {
+			report(`building the image ${label} from ${facts.mirror} (half a minute, 0.4 GB in ${imageDirectory})`);
+			const started = Date.now();
+			await build(building, release, facts);
+			report(`built the image ${label} in ${Math.round((Date.now() - started) / 1000)} s`);
+		},
+		() => report("another process is building an image; waiting for it"),
+	);
 }
 
 async function build(directory: string, release: string, facts: HostFacts): Promise<void> {
-	const sources = [
-		`deb ${facts.mirror} ${release} main`,
-		`deb ${facts.mirror} ${release}-updates main`,
-		`deb ${facts.securityMirror} ${release}-security main`,
-	];
-	await run(
-		[
-			...["mmdebstrap", "--variant=minbase", "--format=directory", "--mode=root"],
-			`--include=${packages.join(",")}`,
-			...facts.aptOptions.map((option) => `--aptopt=${option}`),
-			...[release, directory, ...sources],
-		],
-		{ timeoutSeconds: 1200, env: { ...process.env, LC_ALL: "C" } },
-	).catch((error: Error) => {
-		throw new Error(`building the image ${release} failed (mirror ${facts.mirror}): ${error.message}`);
-	});
+	await makeDebianRoot({ directory, suite: release, packages, variant: "minbase", updates: true }, facts).catch(
+		(error: Error) => {
+			throw new Error(`building the image ${release} failed (mirror ${facts.mirror}): ${error.message}`);
+		},
+	);
 
 	const write = (file: string, content: string) => {
 		mkdirSync(path.dirname(path.join(directory, file)), { recursive: true });
@@ -109,12 +85,8 @@ async function build(directory: string, release: string, facts: HostFacts): Prom
 	write("etc/systemd/network/60-nic.network", nicNetwork);
 	write("etc/pip.conf", facts.pipConfiguration);
 	if (facts.aptOptions.length > 0) write("etc/apt/apt.conf.d/90proxy", `${facts.aptOptions.join("\n")}\n`);
-	for (const [name, certificate] of Object.entries(facts.certificates)) {
-		write(`usr/local/share/ca-certificates/${name}`, certificate);
-	}
-	const inside = (...argv: string[]) =>
-		run(["chroot", directory, ...argv], { env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } });
-	await inside("update-ca-certificates");
+	await trustAuthorities(directory, facts);
+	const inside = (...argv: string[]) => runInRoot(directory, argv);
 	await inside("systemctl", "enable", "systemd-networkd.service", "systemd-resolved.service", "ssh.service");
 	// They would download package lists on every machine at once, minutes after its boot.
 	await inside("systemctl", "mask", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer");

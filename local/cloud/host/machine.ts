@@ -3,10 +3,10 @@ import path from "node:path";
 import { type ProcessIdentity, startTime, stillRuns } from "../../../process/identity.ts";
 import { poll } from "../../../process/poll.ts";
 import { run } from "../../../process/run.ts";
+import { mountPoints, unmountBelow } from "../../mount.ts";
 import type { ServerSpec } from "../hypervisor.ts";
 import { Cgroup } from "./cgroup.ts";
 import { startDaemon } from "./daemon.ts";
-import { mountPoints, unmountBelow } from "./mount.ts";
 import { entries, type Place, readJson, serverDirectory, writeJson } from "./state.ts";
 import { attachVolume, detachVolume } from "./volume.ts";
 

@@ -1,8 +1,8 @@
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { attempt, run } from "../../../process/run.ts";
+import { mountPoints, unmountBelow } from "../../mount.ts";
 import { enableForwarding, restoreForwarding } from "./forwarding.ts";
-import { mountPoints, unmountBelow } from "./mount.ts";
 import { type AddressPlan, firstAddress, metadataNextHop, publicBridge } from "./plan.ts";
 import { entries, type Place, readJson, writeJson } from "./state.ts";
 

@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { writeWhole } from "../../whole-file.ts";
 
 /** Where the host's side of the local cloud keeps its files, and the names of what it makes on the host. */
 export interface Place {
@@ -14,16 +15,8 @@ export function serverDirectory(place: Place, serverId: string): string {
 	return path.join(place.directory, "servers", serverId);
 }
 
-/** Writes a file so that a reader, or the next start after a kill, sees the old content or the new one. */
-export function writeAtomically(file: string, content: string, mode = 0o600): void {
-	mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-	const temporary = `${file}.new`;
-	writeFileSync(temporary, content, { mode });
-	renameSync(temporary, file);
-}
-
 export function writeJson(file: string, value: unknown): void {
-	writeAtomically(file, `${JSON.stringify(value, undefined, "\t")}\n`);
+	writeWhole(file, `${JSON.stringify(value, undefined, "\t")}\n`);
 }
 
 /** Undefined if the file is not there. */

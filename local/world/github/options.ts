@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-export const hookSchema = z.strictObject({
+const hookSchema = z.strictObject({
 	/** Where pushes are announced. */
 	url: z.url(),
 	/** Signs the deliveries, as in GitHub's settings of a webhook. */

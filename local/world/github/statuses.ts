@@ -1,6 +1,7 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { z } from "zod";
+import { writeWhole } from "../../whole-file.ts";
 
 /** The body of `POST /repos/:owner/:repo/statuses/:sha`. */
 export const newStatusSchema = z.strictObject({
@@ -65,9 +66,7 @@ export class Statuses {
 				url: `${apiUrl}/repos/${owner}/${name}/statuses/${sha}`,
 			};
 			const file = this.#file(owner, name, sha);
-			await mkdir(dirname(file), { recursive: true });
-			await writeFile(`${file}.new`, JSON.stringify([entry, ...earlier]));
-			await rename(`${file}.new`, file);
+			writeWhole(file, JSON.stringify([entry, ...earlier]));
 			return entry;
 		});
 		this.#queue = added.catch(() => {});

@@ -1,12 +1,16 @@
 """From a push to its publish, with a real master and real workers; only builds and the publisher are stand-ins."""
 
 import json
+import socket
+import struct
 import tarfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from running_master import ARCHITECTURES, TOKEN, Flathub, GitHub, wait_for
+from pipeline.change_hook import MAX_BODY_BYTES
+from running_master import ARCHITECTURES, SECRET, TOKEN, Flathub, GitHub, wait_for
 
 CONTEXTS = {"flathub/publish", *(f"flathub/build-{architecture}" for architecture in ARCHITECTURES)}
 
@@ -118,7 +122,60 @@ def test_what_is_no_signed_push_to_the_default_branch_starts_nothing(flathub):
     assert flathub.changes() == changes
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "message"),
+    [
+        (b"{}", {"X-Hub-Signature-256": ""}, b"X-Hub-Signature-256 is missing"),
+        (b"not JSON", {}, b"not JSON"),
+        (b"{}", {"X-GitHub-Delivery": "short"}, b"X-GitHub-Delivery"),
+        (b"{}", {"Content-Type": "application/x-www-form-urlencoded"}, b"Content-Type"),
+        (b"{}", {}, b"repository.full_name"),
+        (b"x" * (MAX_BODY_BYTES + 1), {}, b"larger than"),
+    ],
+    ids=["unsigned", "not JSON", "no delivery", "a form", "empty", "huge"],
+)
+def test_a_request_that_makes_no_sense_is_answered_with_the_reason(flathub, body, headers, message):
+    changes = flathub.changes()
+    status, answer = flathub.hook(body, headers=headers)
+    assert status == 400 and message in answer, answer
+    assert flathub.changes() == changes
+
+
+def test_without_a_secret_every_request_is_refused(flathub):
+    changes = flathub.changes()
+    path = flathub.folder / "secrets/change-hook-secret"
+    path.write_text("\n")
+    try:
+        assert flathub.push("org.example.App", "a" * 40, secret="")[0] == 400
+        assert flathub.push("org.example.App", "a" * 40)[0] == 400
+    finally:
+        path.write_text(SECRET)
+    assert flathub.changes() == changes
+
+
+def test_clients_that_leave_during_an_answer_do_no_harm_to_others(flathub):
+    def leave_early(reset: bool) -> None:
+        for _ in range(60):
+            with socket.create_connection(("127.0.0.1", flathub.web_port), timeout=20) as client:
+                if reset:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(b"GET /api/v2/builders HTTP/1.1\r\nHost: flathub.test\r\n\r\n")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(leave_early, [False, True] * 4))
+    for _ in range(20):
+        assert flathub.request("api/v2/masters")[0] == 200
+
+
 def test_the_web_service_can_only_be_looked_at(flathub):
     command = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {}}).encode()
     status, body = flathub.request("api/v2/builds/1", command, {"Content-Type": "application/json"})
     assert status == 403, body
+
+
+def test_a_worker_that_was_taken_out_is_gone_and_the_web_service_stays(flathub):
+    flathub.reconfigure({"builder-1": ["i386"]})
+    configured = {worker["name"] for worker in flathub.get("workers")["workers"] if worker["configured_on"]}
+    assert "builder-1" in configured and "builder-2" not in configured
+    for _ in range(20):
+        assert flathub.request("api/v2/masters")[0] == 200

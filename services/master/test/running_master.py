@@ -160,7 +160,6 @@ class Flathub:
 
     folder: Path
     github: GitHub
-    reactor: str = "poll"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     web_port: int = field(default_factory=free_port)
     worker_port: int = field(default_factory=free_port)
@@ -215,9 +214,9 @@ class Flathub:
             "FLATHUB_WORKER_ROLE": str(self.folder / "role"),
         }
 
-    def spawn(self, name: str, base: Path, tac: Path, environment: dict[str, str], *options: str) -> None:
+    def spawn(self, name: str, base: Path, tac: Path, environment: dict[str, str]) -> None:
         """Start a Twisted application."""
-        command = [str(Path(sys.executable).parent / "twistd"), *options, "--nodaemon", "--pidfile=", f"--python={tac}"]
+        command = [str(Path(sys.executable).parent / "twistd"), "--nodaemon", "--pidfile=", f"--python={tac}"]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, cwd=base, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -241,7 +240,7 @@ class Flathub:
         upgrade = [str(Path(sys.executable).parent / "buildbot"), "upgrade-master", "--quiet", str(base)]
         made = subprocess.run(upgrade, env=self.environment(), cwd=base, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stdout + made.stderr
-        self.spawn("master", base, base / "buildbot.tac", self.environment(), f"--reactor={self.reactor}")
+        self.spawn("master", base, base / "buildbot.tac", self.environment())
         for name in WORKERS:
             self.start_worker(name)
         wait_for("the master serves and has its workers", self.connected)
@@ -293,9 +292,7 @@ class Flathub:
 
     def request(self, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Status and body of the web service's answer."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.web_port}/{path}", data=data, headers=headers or {}
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}/{path}", data=data, headers=headers or {})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=20) as response:
@@ -327,13 +324,18 @@ class Flathub:
                 "head_commit": {"id": commit, "message": f"Update {app}\n\nmore", "author": {"name": "A. Hacker"}},
             }
         ).encode()
+        return self.hook(body, secret, {"X-GitHub-Delivery": delivery or str(uuid.uuid4())})
+
+    def hook(self, body: bytes, secret: str = SECRET, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Send a signed body to the change hook; ``headers`` replace those of a push."""
         return self.request(
             "change_hook/github",
             body,
             {
                 "Content-Type": "application/json",
                 "X-GitHub-Event": "push",
-                "X-GitHub-Delivery": delivery or str(uuid.uuid4()),
+                "X-GitHub-Delivery": str(uuid.uuid4()),
                 "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
+                **(headers or {}),
             },
         )

@@ -1,13 +1,12 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { attempt } from "../../../process/run.ts";
-import { entries } from "./state.ts";
+import { attempt } from "../../process/run.ts";
 
-/** What is peculiar to this host and has to be in a guest for it to reach packages. Read at run time, never stored in the repository. */
+/** What is peculiar to this host and is needed to reach packages from it and from what runs on it. Read at run time, never stored in the repository. */
 export interface HostFacts {
-	/** Debian's mirror: `http://deb.debian.org/debian`. */
+	/** Debian's mirror, without a slash at its end: `http://deb.debian.org/debian`. */
 	mirror: string;
-	/** The mirror of its security updates. */
+	/** The mirror of its security updates, the same way. */
 	securityMirror: string;
 	/** Lines for apt.conf: proxies. */
 	aptOptions: string[];
@@ -20,16 +19,15 @@ export interface HostFacts {
 export async function readHostFacts(): Promise<HostFacts> {
 	const release = readFileSync("/etc/os-release", "utf8");
 	const codename = /^VERSION_CODENAME=(\S+)$/m.exec(release)?.[1] ?? "";
-	const sources = aptSources();
+	// The archive of another distribution may have the same suites' names.
 	const isDebian = /^ID=debian$/m.test(release);
-	const find = (suite: string) =>
-		isDebian
-			? sources.find((source) => source.suites.includes(suite) && source.components.includes("main"))?.uri
-			: undefined;
+	const targets = isDebian ? await attempt(["apt-get", "indextargets", "--format", targetFormat]) : undefined;
+	const find = (suite: string) => mirrorOf(targets ?? "", suite);
 	const apt = (await attempt(["apt-config", "dump", "Acquire"])) ?? "";
 	const certificates: Record<string, string> = {};
 	const folder = "/usr/local/share/ca-certificates";
-	for (const name of entries(folder).filter((name) => name.endsWith(".crt"))) {
+	const names = existsSync(folder) ? readdirSync(folder).sort() : [];
+	for (const name of names.filter((name) => name.endsWith(".crt"))) {
 		certificates[name] = readFileSync(path.join(folder, name), "utf8");
 	}
 	return {
@@ -41,49 +39,16 @@ export async function readHostFacts(): Promise<HostFacts> {
 	};
 }
 
-interface AptSource {
-	uri: string;
-	suites: string[];
-	components: string[];
-}
+/** What `mirrorOf` reads. */
+const targetFormat = "$(RELEASE)|$(COMPONENT)|$(CREATED_BY)|$(REPO_URI)";
 
-/** Reads the host's apt sources, of both the one-line and the deb822 form. */
-function aptSources(): AptSource[] {
-	const files = [
-		"/etc/apt/sources.list",
-		...entries("/etc/apt/sources.list.d").map((name) => path.join("/etc/apt/sources.list.d", name)),
-	];
-	return files.flatMap((file) => {
-		let text: string;
-		try {
-			text = readFileSync(file, "utf8");
-		} catch {
-			return [];
-		}
-		return file.endsWith(".sources") ? parseDeb822(text) : parseOneLine(text);
-	});
-}
-
-export function parseOneLine(text: string): AptSource[] {
-	return text.split("\n").flatMap((line) => {
-		const match = /^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)$/.exec(line.replace(/#.*/, ""));
-		if (!match) return [];
-		return [
-			{ uri: match[1] as string, suites: [match[2] as string], components: (match[3] as string).trim().split(/\s+/) },
-		];
-	});
-}
-
-export function parseDeb822(text: string): AptSource[] {
-	return text.split(/\n\s*\n/).flatMap((stanza) => {
-		const field = (name: string) =>
-			(new RegExp(`^${name}:(.*(?:\\n[ \\t].*)*)`, "im").exec(stanza.replace(/^#.*\n?/gm, ""))?.[1] ?? "")
-				.trim()
-				.split(/\s+/)
-				.filter(Boolean);
-		if (!field("Types").includes("deb") || field("Enabled")[0] === "no") return [];
-		return field("URIs").map((uri) => ({ uri, suites: field("Suites"), components: field("Components") }));
-	});
+/** The archive of a Debian suite in apt's list of index targets, without a slash at its end. */
+export function mirrorOf(indexTargets: string, suite: string): string | undefined {
+	for (const line of indexTargets.split("\n")) {
+		const [release, component, createdBy, uri] = line.split("|");
+		if (release === suite && component === "main" && createdBy === "Packages") return uri?.replace(/\/*$/, "");
+	}
+	return undefined;
 }
 
 /**

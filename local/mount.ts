@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { attempt } from "../../../process/run.ts";
+import { attempt } from "../process/run.ts";
 
 /** Mount points of this mount namespace, the latest last. */
 export function mountPoints(): string[] {

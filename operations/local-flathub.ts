@@ -1,19 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Listr } from "listr2";
-import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
-import { describeError } from "../operations/command.ts";
-import { findOrphans } from "../operations/orphans.ts";
-import { makeSigningKey, unlockSigning } from "../operations/signing.ts";
-import { openStack, type Stack, type StackOutputs } from "../operations/stack.ts";
-import { isAlive } from "../process/identity.ts";
+import { startCloud, stopCloud } from "../local/cloud-process.ts";
+import { checkHost, checkSystem } from "../local/host-check.ts";
+import { type LocalSettings, localSettings } from "../local/settings.ts";
+import { createWorld, type World } from "../local/world/world.ts";
 import { poll } from "../process/poll.ts";
-import { startCloud, stopCloud } from "./cloud-process.ts";
-import { checkHost } from "./host-check.ts";
-import { account, type LocalSettings, localSettings } from "./settings.ts";
-import { createWorld, type World } from "./world/world.ts";
+import { describeError } from "./command.ts";
+import { recoverKilledChange } from "./killed-change.ts";
+import { makeSigningKey, unlockSigning } from "./signing.ts";
+import { openStack, type Stack, type StackOutputs } from "./stack.ts";
+import { changeStack } from "./update-output.ts";
 
 /** The app that `up local` pushes and installs. */
 const sampleApp = "org.gnu.hello";
@@ -96,40 +95,15 @@ async function secretConfig(stack: Stack, key: string): Promise<string> {
 }
 
 async function pulumiUp(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
-	await recoverKilledUp(settings, stack, progress);
-	await stack.pulumi(
-		["up", "--yes", "--skip-preview", "--suppress-outputs", "--color", "never", ...stack.configArguments],
-		{
-			onLine: progress,
-		},
-	);
+	await recoverKilledChange(changeOf(settings), stack, progress);
+	await changeStack(stack, "up", logOf(settings, "up"), progress);
 }
 
-const lockSchema = z.looseObject({ pid: z.number() });
+const changeOf = ({ apiUrl, stateDir }: LocalSettings) => ({ apiUrl, backend: join(stateDir, "pulumi", "backend") });
 
-/** An `up` that was killed leaves a lock, and resources that its state does not know: both go, so that the next can begin. */
-async function recoverKilledUp(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
-	const locks = join(settings.stateDir, "pulumi", "backend", ".pulumi", "locks");
-	if (!existsSync(locks)) return;
-	const held = readdirSync(locks, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".json"));
-	if (held.length === 0) return;
-	for (const file of held) {
-		const { pid } = lockSchema.parse(JSON.parse(readFileSync(join(locks, file), "utf8")));
-		if (isAlive(pid)) {
-			throw new Error(
-				`Stack local is being changed by process ${pid}; wait until it has finished, and run this again.`,
-			);
-		}
-		progress(`process ${pid} was killed in the middle of a change: releasing its lock`);
-	}
-	await stack.pulumi(["cancel", "--yes", "--stack", stack.name]);
-	const recorded = (await stack.resources()).flatMap(({ id }) => (id === undefined ? [] : [id]));
-	const cloud = { ...account, apiUrl: settings.apiUrl };
-	for (const orphan of await findOrphans(cloud, stack.name, recorded)) {
-		progress(`removing ${orphan.kind} ${orphan.name}, which the killed change did not record`);
-		await orphan.remove();
-	}
-}
+/** The state folder is gone after `down`, so what a destroy said is kept in the cache. */
+const logOf = ({ stateDir, cacheDir }: LocalSettings, command: "up" | "destroy") =>
+	join(command === "up" ? stateDir : cacheDir, `pulumi-${command}.log`);
 
 /** Presets the local passphrase, which lies in the stack's encrypted configuration. */
 export async function unlockLocalSigning(stack: Stack): Promise<void> {
@@ -215,7 +189,7 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 /** Takes the local Flathub off this machine. What `destroy` can't do any more is removed by force, and said. */
 export async function localDown(): Promise<void> {
 	const settings = localSettings();
-	checkRoot();
+	checkSystem("scripts/down local");
 	await new Listr(
 		[
 			{
@@ -227,13 +201,11 @@ export async function localDown(): Promise<void> {
 						const stack = await openStack("local");
 						// A killed `up` leaves its lock behind; nobody else uses this backend.
 						await stack.pulumi(["cancel", "--yes", "--stack", "local"], { mayFail: true });
-						await stack.pulumi(["destroy", "--yes", "--skip-preview", "--color", "never", ...stack.configArguments], {
-							onLine: (line) => {
-								task.output = line;
-							},
+						await changeStack(stack, "destroy", logOf(settings, "destroy"), (line) => {
+							task.output = line;
 						});
 					} catch (error) {
-						task.title = `pulumi destroy failed, removing by force: ${describeError(error).split("\n").slice(-6).join("\n")}`;
+						task.title = `pulumi destroy failed, removing by force: ${describeError(error)}`;
 					}
 				},
 			},
@@ -255,8 +227,4 @@ async function stopWorld(settings: LocalSettings): Promise<void> {
 		githubToken: "",
 		progress: () => {},
 	}).stop();
-}
-
-function checkRoot(): void {
-	if (process.getuid?.() !== 0) throw new Error("scripts/down local needs root: run it with sudo.");
 }

@@ -1,0 +1,170 @@
+"""Workers, builders, schedulers and statuses that an inventory gives."""
+
+import json
+
+import pytest
+from buildbot.plugins import util
+from buildbot.process.buildstep import create_step_from_step_or_factory
+from buildbot.process.properties import Properties
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SKIPPED, SUCCESS, WARNINGS
+from twisted.internet import defer
+
+from pipeline.builders import make_builders
+from pipeline.coordination import Publish
+from pipeline.inventory import Secrets, parse_inventory
+from pipeline.inventory_test import DOCUMENT, PASSWORDS
+from pipeline.schedulers import make_schedulers
+from pipeline.statuses import context, describe, make_reporters
+from pipeline.steps import build_steps, job
+from pipeline.uploads import build_folder
+from pipeline.workers import COORDINATORS, PUBLISH_SLOTS, make_workers
+
+INVENTORY = parse_inventory(DOCUMENT)
+SECRETS = Secrets(PASSWORDS, "token")
+
+
+def properties(**values: object) -> Properties:
+    """Properties of a build."""
+    made = Properties()
+    for name, value in values.items():
+        made.setProperty(name, value, "test")
+    return made
+
+
+def rendered(renderable, given: Properties):
+    """What a renderable becomes for these properties."""
+    result = []
+    defer.maybeDeferred(renderable.getRenderingFor, given).addBoth(result.append)
+    return result[0]
+
+
+def test_workers_run_as_many_builds_as_the_inventory_says():
+    workers = {worker.name: worker for worker in make_workers(INVENTORY, SECRETS)}
+    limits = {name: worker.max_builds for name, worker in workers.items() if not name.startswith("coordinator-")}
+    assert limits == {"builder-1": 1, "builder-2": 3, "repo": PUBLISH_SLOTS}
+    assert len(workers) == len(limits) + COORDINATORS
+    assert {name: workers[name].password for name in limits} == PASSWORDS
+
+
+def test_each_architecture_has_as_many_builders_as_its_best_worker_runs_builds():
+    builders = {builder.name: builder for builder in make_builders(INVENTORY)}
+    assert {name: builder.workernames for name, builder in builders.items() if name.startswith("build-")} == {
+        "build-x86_64": ["builder-1", "builder-2"],
+        "build-x86_64-2": ["builder-2"],
+        "build-x86_64-3": ["builder-2"],
+        "build-i386": ["builder-1"],
+    }
+    assert all(builders[name].workernames == ["repo"] for name in builders if name.startswith("publish"))
+
+
+def test_every_builder_but_the_coordination_is_triggered_by_a_scheduler_of_its_name():
+    names = {builder.name for builder in make_builders(INVENTORY)}
+    push, *triggered = make_schedulers(INVENTORY)
+    assert push.builderNames == ["app"]
+    assert {(scheduler.name, *scheduler.builderNames) for scheduler in triggered} == {
+        (name, name) for name in names - {"app"}
+    }
+
+
+def test_job_of_the_publisher():
+    given = properties(
+        build_id="7", app="org.example.App", commit="a" * 40, subject='quote " and \n', architectures=["i386"]
+    )
+    assert json.loads(rendered(job, given)) == {
+        "id": "7",
+        "app": "org.example.App",
+        "commit": "a" * 40,
+        "subject": 'quote " and \n',
+        "branch": "stable",
+        "architectures": ["i386"],
+    }
+
+
+def test_the_build_is_one_argument_a_value_and_ends_when_silent():
+    steps = {factory.kwargs["name"]: factory.kwargs for factory in build_steps_of("i386")}
+    assert list(steps) == ["check out", "build", "upload", "clean up"]
+    command = steps["build"]["command"]
+    assert command[0] == "/opt/flathub/current/role/request-build"
+    given = properties(
+        app="a.b", commit="c" * 40, build_id="1", subject="$(x) --y", builddir="/var/lib/worker/build-i386"
+    )
+    flat = [part if isinstance(part, str) else rendered(part, given) for part in command[1:]]
+    assert dict(zip(flat[::2], flat[1::2], strict=True)) == {
+        "--architecture": "i386",
+        "--app": "a.b",
+        "--commit": "c" * 40,
+        "--build-id": "1",
+        "--subject": "$(x) --y",
+        "--source": "/var/lib/worker/build-i386/source",
+        "--output": "/var/lib/worker/build-i386/repo.tar",
+    }
+    assert steps["build"]["timeout"] < steps["build"]["maxTime"]
+    assert steps["clean up"]["alwaysRun"] and not steps["clean up"]["flunkOnFailure"]
+
+
+def build_steps_of(architecture):
+    """The steps' factories."""
+    return util.BuildFactory(build_steps(INVENTORY, architecture)).steps
+
+
+@pytest.mark.parametrize(
+    ("results", "complete"),
+    [
+        ([SUCCESS, SUCCESS], True),
+        ([SUCCESS, WARNINGS], True),
+        ([SUCCESS, SKIPPED], False),
+        ([SUCCESS, FAILURE], False),
+        ([SUCCESS, EXCEPTION], False),
+        ([SUCCESS, CANCELLED], False),
+        ([SUCCESS], False),
+        ([], False),
+    ],
+)
+def test_all_or_none(results, complete):
+    step = create_step_from_step_or_factory(Publish(builders=["publish"]))
+    step.brids = [1, 2]
+    given = [(True, (result, {7: number})) for number, result in enumerate(results, start=1)]
+    outcome = []
+    step.worstStatus(SUCCESS, given, []).addBoth(outcome.append)
+    assert (outcome[0] == SUCCESS) == complete
+
+
+def test_contexts():
+    assert rendered(context, properties(architecture="i386")) == "flathub/build-i386"
+    assert rendered(context, properties()) == "flathub/publish"
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        ({"complete": False, "results": None}, "Started"),
+        ({"complete": True, "results": SUCCESS}, "Done"),
+        ({"complete": True, "results": FAILURE, "steps": []}, "Failed"),
+        (
+            {
+                "complete": True,
+                "results": FAILURE,
+                "steps": [
+                    {"name": "check out", "results": SUCCESS},
+                    {"name": "build", "results": FAILURE},
+                    {"name": "upload", "results": SKIPPED},
+                ],
+            },
+            "Failed: build",
+        ),
+    ],
+)
+def test_descriptions(build, text):
+    assert describe(None, {"build": build}) == {"body": text}
+
+
+def test_publishing_builds_send_no_status_of_their_own():
+    [reporter] = make_reporters(INVENTORY, SECRETS)
+    [generator] = reporter._config_kwargs["generators"]
+    assert generator.builders == ["app", "build-x86_64", "build-x86_64-2", "build-x86_64-3", "build-i386"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "7/..", "x", "-1"])
+def test_a_folder_of_uploads_is_a_number(name):
+    with pytest.raises(ValueError, match="is not a number"):
+        build_folder(name)
