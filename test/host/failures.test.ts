@@ -25,6 +25,7 @@ import { account, localSettings } from "../../local/settings.ts";
 import { recoverKilledChange } from "../../operations/killed-change.ts";
 import { openStack, type Stack } from "../../operations/stack.ts";
 import { changeStack, failureSummary, resourceStatus } from "../../operations/update-output.ts";
+import { endProcesses } from "../../process/identity.ts";
 import { poll } from "../../process/poll.ts";
 import { projectDir } from "../../project-dir.ts";
 import { signingKey } from "../stack-file.ts";
@@ -266,6 +267,17 @@ describe("a change of the stack", () => {
 	});
 	afterAll(async () => {
 		process.env = environment;
+		// The plugins of a killed engine go on for minutes.
+		const own = `FLATHUB_LOCAL_STATE=${join(folder, "stack")}`;
+		const isOurs = (pid: string) => {
+			try {
+				return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(own);
+			} catch {
+				return false; // ended meanwhile
+			}
+		};
+		const left = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && pid !== String(process.pid) && isOurs(pid));
+		await endProcesses(left.map(Number));
 		await cloud?.remove();
 	});
 

@@ -179,3 +179,5 @@ def test_a_worker_that_was_taken_out_is_gone_and_the_web_service_stays(flathub):
     assert "builder-1" in configured and "builder-2" not in configured
     for _ in range(20):
         assert flathub.request("api/v2/masters")[0] == 200
+    flathub.reconfigure({"builder-1": ["i386"], "builder-2": ["x86_64"]})
+    wait_for("the worker is back", flathub.connected)
