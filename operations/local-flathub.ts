@@ -9,7 +9,7 @@ import { type LocalSettings, localSettings } from "../local/settings.ts";
 import { createWorld, type World } from "../local/world/world.ts";
 import { poll } from "../process/poll.ts";
 import { describeError } from "./command.ts";
-import { recoverKilledChange } from "./killed-change.ts";
+import { endLeftBehind, recoverKilledChange, refuseLiveChange } from "./killed-change.ts";
 import { makeSigningKey, unlockSigning } from "./signing.ts";
 import { openStack, type Stack, type StackOutputs } from "./stack.ts";
 import { changeStack } from "./update-output.ts";
@@ -190,6 +190,9 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 export async function localDown(): Promise<void> {
 	const settings = localSettings();
 	checkSystem("scripts/down local");
+	const { backend } = changeOf(settings);
+	refuseLiveChange({ backend }, "local");
+	await endLeftBehind(backend);
 	await new Listr(
 		[
 			{

@@ -22,10 +22,9 @@ import { image } from "../../local/cloud/cloud.ts";
 import { type CloudFixture, startCloud } from "../../local/cloud/test/cloud-fixture.ts";
 import { checkHost, checkSystem } from "../../local/host-check.ts";
 import { account, localSettings } from "../../local/settings.ts";
-import { recoverKilledChange } from "../../operations/killed-change.ts";
+import { endLeftBehind, recoverKilledChange } from "../../operations/killed-change.ts";
 import { openStack, type Stack } from "../../operations/stack.ts";
 import { changeStack, failureSummary, resourceStatus } from "../../operations/update-output.ts";
-import { endProcesses } from "../../process/identity.ts";
 import { poll } from "../../process/poll.ts";
 import { projectDir } from "../../project-dir.ts";
 import { signingKey } from "../stack-file.ts";
@@ -267,17 +266,7 @@ describe("a change of the stack", () => {
 	});
 	afterAll(async () => {
 		process.env = environment;
-		// The plugins of a killed engine go on for minutes.
-		const own = `FLATHUB_LOCAL_STATE=${join(folder, "stack")}`;
-		const isOurs = (pid: string) => {
-			try {
-				return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(own);
-			} catch {
-				return false; // ended meanwhile
-			}
-		};
-		const left = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && pid !== String(process.pid) && isOurs(pid));
-		await endProcesses(left.map(Number));
+		await endLeftBehind(backend);
 		await cloud?.remove();
 	});
 
