@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { execa, execaSync, type Options } from "execa";
@@ -89,11 +89,15 @@ async function pythonEnvironment(): Promise<string> {
 	const requirements = join(projectDir, "services", "requirements-dev.txt");
 	const key = createHash("sha256").update(readFileSync(requirements)).digest("hex").slice(0, 16);
 	const dir = join(localSettings().cacheDir, "python", key);
-	if (existsSync(dir)) return dir;
-	rmSync(`${dir}.new`, { recursive: true, force: true });
-	await execa("python3", ["-m", "venv", `${dir}.new`]);
-	await execa(`${dir}.new/bin/python`, ["-m", "pip", "install", "--quiet", "-r", requirements], { stdio: "inherit" });
-	renameSync(`${dir}.new`, dir);
+	// In place and not renamed when complete: the scripts in bin/ carry the folder's path.
+	const complete = join(dir, ".complete");
+	if (existsSync(complete)) return dir;
+	rmSync(dir, { recursive: true, force: true });
+	await execa("python3", ["-m", "venv", dir]);
+	await execa(join(dir, "bin", "python"), ["-m", "pip", "install", "--quiet", "-r", requirements], {
+		stdio: "inherit",
+	});
+	writeFileSync(complete, "");
 	return dir;
 }
 
