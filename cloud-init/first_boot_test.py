@@ -46,11 +46,11 @@ class TestMirrorHosts:
     """Whom apt asks."""
 
     def test_the_sources(self):
-        targets = "http://deb.debian.org/debian/\nhttp://deb.debian.org/debian/\nhttps://other.example:8443/x\n"
-        assert first_boot.mirror_hosts(targets, "") == ["deb.debian.org", "other.example"]
+        targets = "http://mirror.example/debian/\nhttp://mirror.example/debian/\nhttps://other.example:8443/x\n"
+        assert first_boot.mirror_hosts(targets, "") == ["mirror.example", "other.example"]
 
     def test_the_proxy_if_there_is_one(self):
-        assert first_boot.mirror_hosts("http://deb.debian.org/debian/", "http://cache:3142") == ["cache"]
+        assert first_boot.mirror_hosts("http://mirror.example/debian/", "http://cache:3142") == ["cache"]
 
     def test_no_host_for_sources_that_are_files(self):
         assert first_boot.mirror_hosts("file:/srv/mirror\n", "") == []

@@ -4,7 +4,7 @@ import { attempt } from "../../process/run.ts";
 
 /** What is peculiar to this host and is needed to reach packages from it and from what runs on it. Read at run time, never stored in the repository. */
 export interface HostFacts {
-	/** Debian's mirror, without a slash at its end: `http://deb.debian.org/debian`. */
+	/** Debian's mirror, without a slash at its end: `http://mirror.example/debian`. */
 	mirror: string;
 	/** The mirror of its security updates, the same way. */
 	securityMirror: string;
@@ -16,13 +16,20 @@ export interface HostFacts {
 	pipConfiguration: string;
 }
 
+/** @throws Error if this host is no Debian, or its apt has no mirror */
 export async function readHostFacts(): Promise<HostFacts> {
 	const release = readFileSync("/etc/os-release", "utf8");
 	const codename = /^VERSION_CODENAME=(\S+)$/m.exec(release)?.[1] ?? "";
 	// The archive of another distribution may have the same suites' names.
 	const isDebian = /^ID=debian$/m.test(release);
 	const targets = isDebian ? await attempt(["apt-get", "indextargets", "--format", targetFormat]) : undefined;
-	const find = (suite: string) => mirrorOf(targets ?? "", suite);
+	const find = (suite: string) => {
+		const mirror = mirrorOf(targets ?? "", suite);
+		if (mirror !== undefined) return mirror;
+		throw new Error(
+			`apt's sources on this machine name no mirror for Debian's "${suite}" main; expected one in /etc/apt/sources.list or /etc/apt/sources.list.d/, and \`apt-get update\` to have been run.`,
+		);
+	};
 	const apt = (await attempt(["apt-config", "dump", "Acquire"])) ?? "";
 	const certificates: Record<string, string> = {};
 	const folder = "/usr/local/share/ca-certificates";
@@ -31,8 +38,8 @@ export async function readHostFacts(): Promise<HostFacts> {
 		certificates[name] = readFileSync(path.join(folder, name), "utf8");
 	}
 	return {
-		mirror: find(codename) ?? "http://deb.debian.org/debian",
-		securityMirror: find(`${codename}-security`) ?? "http://security.debian.org/debian-security",
+		mirror: find(codename),
+		securityMirror: find(`${codename}-security`),
 		aptOptions: apt.split("\n").filter((line) => /^Acquire::https?::(Proxy|Proxy::\S+) "[^"]+";$/.test(line)),
 		certificates,
 		pipConfiguration: pipConfiguration((await attempt(["pip", "config", "list"])) ?? "", process.env),
