@@ -1,49 +1,45 @@
-import { execFileSync } from "node:child_process";
-import {
-	existsSync,
-	mkdirSync,
-	mkdtempSync,
-	readdirSync,
-	readFileSync,
-	renameSync,
-	rmSync,
-	writeFileSync,
-} from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { cachedDirectory, recipeKey } from "../local/cached-directory.ts";
+import { readHostFacts } from "../local/debian/host-facts.ts";
+import { localSettings } from "../local/settings.ts";
+import { run } from "../process/run.ts";
 
-const inPackage = "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json";
+/** The release whose image the machines have; an older cloud-init has another schema. */
+const suite = "trixie";
 
 /**
- * cloud-init's own JSON schema of a cloud-config: from a machine's image if one was made here, from this host, or out
- * of Debian's package, which is fetched once.
+ * cloud-init's own JSON schema of a cloud-config, out of the package of the machines' Debian release, fetched once.
  *
- * @throws if none of them has it and the package can't be fetched.
+ * @throws Error if the package can't be fetched
  */
-export function cloudConfigSchema(): object {
-	const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "flathub-infrastructure");
-	const images = existsSync(join(cache, "image")) ? readdirSync(join(cache, "image")) : [];
-	const fetched = join(cache, "cloud-init", "schema-cloud-config-v1.json");
-	const path = [
-		...images.filter((name) => name.startsWith("debian_trixie-")).map((name) => join(cache, "image", name, inPackage)),
-		`/${inPackage}`,
-		fetched,
-	].find((candidate) => existsSync(candidate));
-	if (path === undefined) fetchSchema(fetched);
-	return JSON.parse(readFileSync(path ?? fetched, "utf8")) as object;
+export async function cloudConfigSchema(): Promise<object> {
+	const { mirror } = await readHostFacts();
+	const folder = await cachedDirectory(
+		join(localSettings().cacheDir, "cloud-init", `${suite}-${recipeKey([mirror])}`),
+		(building) => fetchSchema(mirror, building),
+	);
+	return JSON.parse(readFileSync(join(folder, "schema.json"), "utf8")) as object;
 }
 
-function fetchSchema(target: string): void {
-	const folder = mkdtempSync(join(tmpdir(), "flathub-cloud-init-"));
-	try {
-		execFileSync("apt-get", ["download", "cloud-init"], { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
-		const [deb = ""] = readdirSync(folder);
-		const files = execFileSync("dpkg-deb", ["--fsys-tarfile", deb], { cwd: folder, maxBuffer: 2 ** 28 });
-		const schema = execFileSync("tar", ["-xO", `./${inPackage}`], { input: files, maxBuffer: 2 ** 28 });
-		mkdirSync(join(target, ".."), { recursive: true });
-		writeFileSync(`${target}.new`, schema);
-		renameSync(`${target}.new`, target);
-	} finally {
-		rmSync(folder, { recursive: true, force: true });
-	}
+async function fetchSchema(mirror: string, folder: string): Promise<void> {
+	const apt = join(folder, "apt");
+	for (const name of ["lists/partial", "cache/archives/partial"]) mkdirSync(join(apt, name), { recursive: true });
+	const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+	writeFileSync(join(apt, "sources.list"), `deb [signed-by=${keyring}] ${mirror} ${suite} main\n`);
+	// Lists and cache of its own: the host's apt stays as it is.
+	const options = Object.entries({
+		"Dir::Etc::SourceList": join(apt, "sources.list"),
+		"Dir::Etc::SourceParts": "/dev/null",
+		"Dir::State::Lists": join(apt, "lists"),
+		"Dir::Cache": join(apt, "cache"),
+		"APT::Sandbox::User": "root",
+		"Acquire::Languages": "none",
+	}).map(([key, value]) => `-o${key}=${value}`);
+	await run(["apt-get", ...options, "update"]);
+	await run(["apt-get", ...options, "download", "cloud-init"], { cwd: apt });
+	await run(["sh", "-c", 'dpkg-deb --extract "$1"/cloud-init_*.deb "$1"/package', "sh", apt]);
+	const schema = "package/usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json";
+	writeFileSync(join(folder, "schema.json"), readFileSync(join(apt, schema)));
+	rmSync(apt, { recursive: true });
 }

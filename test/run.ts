@@ -67,17 +67,13 @@ const goModules = files
 const goTest = (dir: string): Suite => ({
 	name: `go test ${dir.slice(projectDir.length + 1)}`,
 	run: async () => {
-		await execa("go", ["vet", "./..."], { ...shown, cwd: dir });
-		const { stdout, exitCode } = await execa("go", ["test", "-json", "./..."], {
-			cwd: dir,
-			stderr: "inherit",
-			reject: false,
-		});
+		await execa("go", ["vet", "./..."], { cwd: dir });
+		const { stdout, stderr, exitCode } = await execa("go", ["test", "-json", "./..."], { cwd: dir, reject: false });
 		const events = stdout
 			.split("\n")
 			.filter((line) => line.startsWith("{"))
 			.map((line) => JSON.parse(line) as { Action: string; Test?: string; Output?: string });
-		if (exitCode !== 0) process.stdout.write(events.map(({ Output }) => Output ?? "").join(""));
+		if (exitCode !== 0) process.stdout.write(`${stderr}\n${events.map(({ Output }) => Output ?? "").join("")}`);
 		const count = (action: string) =>
 			events.filter(({ Action, Test }) => Action === action && Test !== undefined).length;
 		return { passed: count("pass"), failed: exitCode === 0 ? 0 : Math.max(1, count("fail")), skipped: count("skip") };
