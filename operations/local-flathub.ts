@@ -178,6 +178,7 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 		"",
 		`  the site             ${address}/`,
 		`  Buildbot             ${address}/builds/`,
+		`  both by name         add "${outputs.publicAddress} flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
 		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, builder-2)",
 		`  push an app          ./scripts/push ${sampleApp}`,
 		"  Pulumi               ./scripts/pulumi local preview",
