@@ -46,7 +46,15 @@ export async function findOrphans(account: Account, stack: string, recorded: Ite
 	const unknown = <T extends { id: string; tags: string[] }>(resources: T[]): T[] =>
 		resources.filter(({ id, tags }) => tags.includes(tag) && !known.has(id));
 
-	const servers = unknown(await instance.listServers({}).all());
+	const allServers = await instance.listServers({}).all();
+	const servers = unknown(allServers);
+	// Those of a server that goes go with it.
+	const staying = allServers.filter(({ id, tags }) => tags.includes(tag) && known.has(id));
+	const nics = await Promise.all(
+		staying.map(async ({ id: serverId, name }) =>
+			unknown(await instance.listPrivateNICs({ serverId }).all()).map(({ id }) => ({ id, serverId, name })),
+		),
+	);
 	const volumes = unknown(await block.listVolumes({ includeDeleted: false }).all());
 	const publicIps = unknown(await instance.listIps().all());
 	const groups = unknown(await instance.listSecurityGroups({}).all());
@@ -61,6 +69,11 @@ export async function findOrphans(account: Account, stack: string, recorded: Ite
 		remove,
 	});
 	return [
+		...nics
+			.flat()
+			.map(({ id, serverId, name }) =>
+				orphan("private NIC of", id, name, () => instance.deletePrivateNIC({ serverId, privateNicId: id })),
+			),
 		...servers.map(({ id, name }) =>
 			orphan("server", id, name, async () => {
 				const { state, volumes } = await instance.waitForServer({ serverId: id });
