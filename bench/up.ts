@@ -9,16 +9,16 @@ import { projectDir } from "../project-dir.ts";
 /** Counted runs of each side, in turn, after one that is not counted. */
 const runs = 5;
 
-/** An empty Pulumi program beside the same engine and the same kind of backend. */
-async function emptyStack(dir: string, stack: Stack): Promise<() => Promise<void>> {
-	mkdirSync(join(dir, "backend"));
+/** A Pulumi program without resources beside the same engine and the same kind of backend. */
+async function emptyStack(dir: string, program: string, stack: Stack): Promise<() => Promise<void>> {
+	mkdirSync(join(dir, "backend"), { recursive: true });
 	const env = { ...stack.env, PULUMI_BACKEND_URL: `file://${join(dir, "backend")}` };
 	writeFileSync(
 		join(dir, "Pulumi.yaml"),
 		readFileSync(join(projectDir, "Pulumi.yaml"), "utf8").replace(/^name: .*$/m, "name: empty"),
 	);
 	writeFileSync(join(dir, "package.json"), '{ "type": "module", "main": "index.ts" }');
-	writeFileSync(join(dir, "index.ts"), "export {};\n");
+	writeFileSync(join(dir, "index.ts"), program);
 	symlinkSync(join(projectDir, "node_modules"), join(dir, "node_modules"));
 	const pulumi = (...args: string[]) => execa("pulumi", ["-C", dir, ...args], { env, extendEnv: false });
 	await pulumi("stack", "init", "empty", "--no-select");
@@ -67,18 +67,24 @@ await runCommand(async () => {
 	const stack = await openStack("local");
 	const dir = mkdtempSync(join(tmpdir(), "flathub-bench-"));
 	try {
-		const empty = await emptyStack(dir, stack);
+		// What every program pays for importing Pulumi's SDK, and what the engine alone takes.
+		const empty = await emptyStack(join(dir, "empty"), 'import "@pulumi/pulumi";\n', stack);
+		const bare = await emptyStack(join(dir, "bare"), "export {};\n", stack);
 		const flathub = async () => {
 			await stack.pulumi(["up", "--yes", "--skip-preview", "--expect-no-changes", ...stack.configArguments]);
 		};
-		await empty();
+		await Promise.all([empty(), bare()]);
 		await flathub();
-		const pairs: [number, number][] = [];
-		for (let run = 0; run < runs; run++) pairs.push([await seconds(flathub), await seconds(empty)]);
-		console.log(`no-op up, ${runs} pairs in turn; aim: ratio at most 1.5`);
-		console.log(`  flathub  ${median(pairs.map(([a]) => a)).toFixed(2)} s (median)`);
-		console.log(`  empty    ${median(pairs.map(([, b]) => b)).toFixed(2)} s (median)`);
-		console.log(`  ratio    ${median(pairs.map(([a, b]) => a / b)).toFixed(2)} (median of the pairs)`);
+		const rounds: [number, number, number][] = [];
+		for (let run = 0; run < runs; run++) {
+			rounds.push([await seconds(flathub), await seconds(empty), await seconds(bare)]);
+		}
+		console.log(`no-op up, ${runs} rounds in turn, medians; aim: at most 1.5 times the empty program`);
+		console.log(`  flathub                          ${median(rounds.map(([a]) => a)).toFixed(2)} s`);
+		console.log(`  empty, imports @pulumi/pulumi    ${median(rounds.map(([, b]) => b)).toFixed(2)} s`);
+		console.log(`  empty, imports nothing           ${median(rounds.map(([, , c]) => c)).toFixed(2)} s`);
+		console.log(`  ratio to the first               ${median(rounds.map(([a, b]) => a / b)).toFixed(2)}`);
+		console.log(`  ratio to the second              ${median(rounds.map(([a, , c]) => a / c)).toFixed(2)}`);
 		console.log(
 			`memory of the idle local Flathub: ${idleMemoryMib().toFixed(0)} MiB (proportional set size); aim: at most 4096`,
 		);
