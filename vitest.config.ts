@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 // unit: seconds, no root. stack: the whole of Flathub on the local stack, in one process, in the order of the files' names.
 export default defineConfig({
 	test: {
+		// By default one core is left idle, which is half of a small machine.
+		maxWorkers: "100%",
 		projects: [
 			{
 				test: {
