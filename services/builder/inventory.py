@@ -14,6 +14,19 @@ URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?")
 KEYS = ("name", "master", "architectures", "maxBuilds", "runtimeRemotes")
 
 
+def is_master(value: object) -> bool:
+    """Whether it says where the master is, and by which name its end of TLS is known, if there is TLS."""
+    if not isinstance(value, dict) or set(value) != {"host", "port", "tlsName"}:
+        return False
+    names = [value["host"], *([] if value["tlsName"] is None else [value["tlsName"]])]
+    port = value["port"]
+    return (
+        all(isinstance(name, str) and HOST.fullmatch(name) for name in names)
+        and type(port) is int
+        and 1 <= port <= 65535
+    )
+
+
 def faults(document: object) -> list[str]:
     """All that is wrong, a line each; empty if nothing is."""
     if not isinstance(document, dict):
@@ -25,9 +38,9 @@ def faults(document: object) -> list[str]:
         if key in document and not fine:
             found.append(f"{key}: expected {expected}, found {json.dumps(document[key])[:100]}")
 
-    name, master = document.get("name"), document.get("master")
+    name = document.get("name")
     expect("name", isinstance(name, str) and NAME.fullmatch(name) is not None, "a machine's name")
-    expect("master", isinstance(master, str) and HOST.fullmatch(master) is not None, "an address or a host's name")
+    expect("master", is_master(document.get("master")), "host, port, and tlsName: a host's name or null")
     offered = document.get("architectures")
     expect(
         "architectures",

@@ -11,7 +11,7 @@ import inventory
 
 DOCUMENT = {
     "name": "builder-1",
-    "master": "10.17.0.10",
+    "master": {"host": "10.17.0.10", "port": 9989, "tlsName": None},
     "architectures": ["i386"],
     "maxBuilds": 2,
     "runtimeRemotes": {"runtimes": "http://runtimes.test/runtimes.flatpakrepo"},
@@ -20,6 +20,8 @@ DOCUMENT = {
 
 def test_a_right_one_is_accepted():
     assert inventory.faults(DOCUMENT) == []
+    remote = {"host": "198.51.100.7", "port": 9990, "tlsName": "workers.flathub.test"}
+    assert inventory.faults({**DOCUMENT, "master": remote}) == []
 
 
 @pytest.mark.parametrize(
@@ -27,8 +29,13 @@ def test_a_right_one_is_accepted():
     [
         ("name", "Builder"),
         ("name", None),
-        ("master", "a b"),
-        ("master", ""),
+        ("master", "10.17.0.10"),
+        ("master", {"host": "10.17.0.10", "port": 9989}),
+        ("master", {"host": "a b", "port": 9989, "tlsName": None}),
+        ("master", {"host": "10.17.0.10", "port": 0, "tlsName": None}),
+        ("master", {"host": "10.17.0.10", "port": True, "tlsName": None}),
+        ("master", {"host": "10.17.0.10", "port": 9989, "tlsName": ""}),
+        ("master", {"host": "10.17.0.10", "port": 9989, "tlsName": None, "tls": True}),
         ("architectures", []),
         ("architectures", "i386"),
         ("architectures", ["riscv64"]),
@@ -45,7 +52,7 @@ def test_a_right_one_is_accepted():
 )
 def test_a_wrong_value_is_named(key, value):
     [fault] = inventory.faults({**DOCUMENT, key: value})
-    assert fault.startswith(f"{key}: expected ") and fault.endswith(f"found {json.dumps(value)}")
+    assert fault.startswith(f"{key}: expected ") and fault.endswith(f"found {json.dumps(value)[:100]}")
 
 
 @pytest.mark.parametrize("key", sorted(DOCUMENT))
