@@ -10,6 +10,8 @@ export const publicAddress = flathub.publicAddress;
 export const publicUrl = flathub.publicUrl;
 /** By name: the address on the private network and the server's id at Scaleway. */
 export const machines = flathub.machines;
+/** By name: where the builders are that Pulumi did not make. */
+export const remoteBuilders = flathub.remoteBuilders;
 /** The private key that root on every machine accepts, in OpenSSH's format. */
 export const deployKey = flathub.deployKey;
 /** By name: what a machine's sshd must present, as in known_hosts. */

@@ -12,6 +12,17 @@ export const builder: RoleFirstBoot = {
 		"sudo",
 		"xz-utils",
 		"appstream",
+		"desktop-file-utils",
+		// Icons in SVG are checked with it.
+		"librsvg2-common",
+		// What flatpak-builder calls on sources and on what was built; it only recommends them.
+		"patch",
+		"unzip",
+		"bzip2",
+		"zstd",
+		"7zip",
+		"binutils",
+		"elfutils",
 	],
 	users: ["worker", "build"],
 	files: [],

@@ -21,44 +21,9 @@ def load(path):
     return module
 
 
-first_boot = load("machine/first-boot")
 default_route = load("machine/default-route")
 ready = load("../ready.py")
 data_volume = load("volume/data-volume")
-
-
-class TestWaitUntil:
-    """Polls of a condition with a deadline."""
-
-    def test_ends_when_the_condition_holds(self, capsys):
-        answers = iter(["no carrier", "no carrier", None])
-        first_boot.wait_until("route", "look", lambda: next(answers), 10, clock=lambda: 0, sleep=lambda _: None)
-        assert capsys.readouterr().out == "waiting for route: no carrier\nroute: there\n"
-
-    def test_names_what_is_missing_and_what_to_do(self):
-        times = iter([1, 11])
-        with pytest.raises(first_boot.FirstBootError) as error:
-            first_boot.wait_until("DNS", "look at it", lambda: "x", 10, clock=lambda: next(times), sleep=lambda _: None)
-        assert str(error.value) == "no DNS in time: x; look at it"
-
-
-class TestMirrorHosts:
-    """Whom apt asks."""
-
-    def test_the_sources(self):
-        targets = "http://mirror.example/debian/\nhttp://mirror.example/debian/\nhttps://other.example:8443/x\n"
-        assert first_boot.mirror_hosts(targets, "") == ["mirror.example", "other.example"]
-
-    def test_the_proxy_if_there_is_one(self):
-        assert first_boot.mirror_hosts("http://mirror.example/debian/", "http://cache:3142") == ["cache"]
-
-    def test_no_host_for_sources_that_are_files(self):
-        assert first_boot.mirror_hosts("file:/srv/mirror\n", "") == []
-
-
-def test_a_command_that_fails_is_named():
-    with pytest.raises(first_boot.FirstBootError, match="`false` exited with 1"):
-        first_boot.run("false")
 
 
 ADDRESSES = json.loads(

@@ -3,7 +3,7 @@ import type { RoleFirstBoot } from "./render.ts";
 
 /** The only machine with a public address: nginx, and the way out for all the others. */
 export const front: RoleFirstBoot = {
-	packages: ["nginx", "nftables"],
+	packages: ["nginx", "libnginx-mod-stream", "nftables"],
 	users: [],
 	files: [
 		fileFrom("front/nftables.conf", "/etc/flathub/base-firewall.nft", "0644"),

@@ -120,6 +120,7 @@ function everyMachine(boot: FirstBoot, role: RoleFirstBoot): BootFile[] {
 			content: `${forbidForwarding} ${boot.deployKey}\n`,
 		},
 		fileFrom("machine/first-boot", "/usr/local/lib/flathub/first-boot", "0755"),
+		fileFrom("machine/machine_setup.py", "/usr/local/lib/flathub/machine_setup.py", "0755"),
 		fileFrom("machine/default-route", "/usr/local/lib/flathub/default-route", "0755"),
 		fileFrom("machine/install-host-key", "/usr/local/lib/flathub/install-host-key", "0755"),
 		fileFrom("machine/flathub-default-route.service", "/etc/systemd/system/flathub-default-route.service", "0644"),

@@ -8,8 +8,6 @@ export interface BuilderArgs
 	generated: Generated;
 	/** What it registers with at the master. */
 	workerPassword: pulumi.Input<string>;
-	/** The delivery that opens the master's worker port to it. */
-	master: pulumi.Resource;
 }
 
 /** A Buildbot worker that runs flatpak-builder. Holds nothing: it is replaced whenever its first boot changes. */
@@ -26,7 +24,6 @@ export class Builder extends Machine {
 				generated: args.generated,
 				secrets: { "worker-password": args.workerPassword },
 				services: args.site.services,
-				after: [args.master],
 			},
 			{ parent: this },
 		);

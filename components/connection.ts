@@ -6,7 +6,9 @@ export interface Hop {
 	host: pulumi.Input<string>;
 	/** 22 if not given. */
 	port?: number;
-	/** Private key of root's account, OpenSSH's format. */
+	/** Root if not given; another one has to be allowed to use sudo without a password. */
+	user?: string;
+	/** Private key of the user's account, OpenSSH's format. */
 	privateKey: pulumi.Input<string>;
 	/** The only host key that is accepted, as in known_hosts without the name. Not optional: without it the plugin checks nothing. */
 	hostKey: pulumi.Input<string>;
@@ -23,11 +25,14 @@ export const bootTimeouts = { create: "30m", update: "30m" };
 /** How long a machine may take from power-on to its first sshd: one that never boots fails the deployment by name. */
 export const firstContactTimeouts = { create: "10m", update: "10m" };
 
-function dial({ host, port, privateKey, hostKey }: Hop) {
+/** How long taking a machine out may wait for one that does not answer. */
+export const removalTimeouts = { delete: "3m" };
+
+function dial({ host, port, user, privateKey, hostKey }: Hop) {
 	return {
 		host,
 		port: port ?? 22,
-		user: "root",
+		user: user ?? "root",
 		privateKey,
 		hostKey,
 		// Ten errors, the default, are over in 11 s; the resource's timeout is the deadline.
@@ -39,4 +44,14 @@ function dial({ host, port, privateKey, hostKey }: Hop) {
 /** A connection as the command plugin takes it. */
 export function connectionArgs(connection: Connection): types.input.remote.ConnectionArgs {
 	return { ...dial(connection), ...(connection.through ? { proxy: dial(connection.through) } : {}) };
+}
+
+/** A shell command as it has to be sent so that root runs it; standard input is the command's. */
+export function asRoot({ user }: Hop, shellCommand: string): string {
+	return user === undefined || user === "root" ? shellCommand : `sudo -n sh -c ${shellQuoted(shellCommand)}`;
+}
+
+/** A text as one word of a POSIX shell. */
+export function shellQuoted(text: string): string {
+	return `'${text.replaceAll("'", `'\\''`)}'`;
 }

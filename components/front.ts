@@ -6,9 +6,12 @@ import type { Hop } from "./connection.ts";
 import { Delivery, type Generated } from "./delivery.ts";
 import { Machine, type MachineArgs, type PublicSide, type Site } from "./machine.ts";
 import { tagsFor } from "./tags.ts";
+import type { IssuedCertificate } from "./worker-authority.ts";
 
 export interface FrontArgs extends Omit<MachineArgs, "role" | "publicSide" | "front"> {
 	generated: Generated;
+	/** What the port for workers from outside shows, and whose certificates it takes. */
+	workerProxy: IssuedCertificate;
 }
 
 /** The only machine with a public address: nginx, NAT and jump host for all the others. */
@@ -32,9 +35,12 @@ export class Front extends Machine {
 				machine: this,
 				role: "front",
 				generated: args.generated,
-				secrets: {},
+				secrets: {
+					"worker-proxy-certificate.pem": args.workerProxy.certificatePem,
+					"worker-proxy-key.pem": args.workerProxy.privateKeyPem,
+					"worker-authority.pem": args.workerProxy.authorityPem,
+				},
 				services: site.services,
-				after: [],
 			},
 			{ parent: this },
 		);

@@ -69,6 +69,8 @@ export abstract class Machine extends pulumi.ComponentResource {
 	readonly serverId: pulumi.Output<string>;
 	/** What sshd on port 22 presents, one line as in known_hosts without the name. Outlives the server. */
 	readonly hostKey: pulumi.Output<string>;
+	/** The server's id again: a delivery is for one server. */
+	readonly identity: pulumi.Output<string>;
 	/** How the deployment connects, for as long as the machine lives. */
 	readonly connection: Connection;
 	/** Done when the first boot is, and went well. */
@@ -145,6 +147,7 @@ export abstract class Machine extends pulumi.ComponentResource {
 			},
 		);
 		this.serverId = server.id;
+		this.identity = server.id;
 		const nic = new scaleway.instance.PrivateNic(
 			`${name}-nic`,
 			{ serverId: server.id, privateNetworkId: site.networkId, ipamIpIds: [address.id], zone: site.zone, tags },

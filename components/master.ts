@@ -39,7 +39,6 @@ export class Master extends Machine {
 					"github-token": args.githubToken,
 				},
 				services: args.site.services,
-				after: [],
 			},
 			{ parent: this },
 		);

@@ -10,8 +10,6 @@ export interface RepoArgs
 	workerPassword: pulumi.Input<string>;
 	/** Armored and protected by a passphrase, which an operator gives to the agent and nobody stores. */
 	signingKey: pulumi.Input<string>;
-	/** The delivery that opens the master's worker port to it. */
-	master: pulumi.Resource;
 }
 
 /** The Flatpak repository: publisher, signing key, nginx behind front. Its data volume outlives it. */
@@ -28,7 +26,6 @@ export class Repo extends Machine {
 				generated: args.generated,
 				secrets: { "worker-password": args.workerPassword, "signing-key.asc": args.signingKey },
 				services: args.site.services,
-				after: [args.master],
 			},
 			{ parent: this },
 		);

@@ -10,6 +10,9 @@ authorised keys and firewall are switched and ``role/activate`` runs. If that fa
 activated. It can be killed at any point and repeated: what counts as the release before is the last one whose
 activation succeeded, so a hook that compares with it restarts all that an interrupted run left half done.
 
+On a machine that is somebody else's (``generated/guest.json``) Flathub is a guest: its keys are a block among the
+owner's, and its firewall a table of its own.
+
 Hooks are executables, run in the release's folder with these variables:
 
 FLATHUB_RELEASE          folder of the release
@@ -28,6 +31,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -45,6 +49,8 @@ SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,99}")
 RELEASE_NAME = re.compile(r"[0-9a-zA-Z._-]{1,100}")
 HOSTS_BEGIN = "# begin: names of the inventory"
 HOSTS_END = "# end: names of the inventory"
+KEYS_BEGIN = "# begin: keys of Flathub"
+KEYS_END = "# end: keys of Flathub"
 
 
 class DeliveryError(Exception):
@@ -101,14 +107,25 @@ def read_secrets(text: str) -> dict[str, str]:
     return request["secrets"]
 
 
-def replace_hosts_block(hosts: str, block: str) -> str:
-    """The text of /etc/hosts with the marked block replaced, or appended where there is none."""
-    begin, end = hosts.find(HOSTS_BEGIN), hosts.find(HOSTS_END)
-    if begin >= 0 and end > begin:
-        hosts = hosts[:begin] + hosts[end + len(HOSTS_END) :].removeprefix("\n")
-    if hosts and not hosts.endswith("\n"):
-        hosts += "\n"
-    return f"{hosts}{HOSTS_BEGIN}\n{block.strip()}\n{HOSTS_END}\n"
+def replace_block(text: str, begin: str, end: str, block: str) -> str:
+    """The text of a file with a marked block replaced, or appended where there is none; an empty block is left out."""
+    first, last = text.find(begin), text.find(end)
+    if first >= 0 and last > first:
+        text = text[:first] + text[last + len(end) :].removeprefix("\n")
+    if not block.strip():
+        return text
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return f"{text}{begin}\n{block.strip()}\n{end}\n"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Flathub's place on a machine that is somebody else's."""
+
+    # The account that logs in for Flathub.
+    user: str
+    home: Path
 
 
 @dataclass(frozen=True)
@@ -127,12 +144,33 @@ class Release:
         return self.folder / "role"
 
     @property
+    def guest(self) -> Guest | None:
+        """Where the machine is somebody else's, and only what is Flathub's own may be touched."""
+        text = read_file(self.generated("guest.json"))
+        if text is None:
+            return None
+        document = json.loads(text)
+        if not isinstance(document, dict) or set(document) != {"user"} or not isinstance(document["user"], str):
+            raise DeliveryError(f'{self.generated("guest.json")}: expected exactly {{"user": "NAME"}}')
+        try:
+            home = Path(pwd.getpwnam(document["user"]).pw_dir)
+        except KeyError:
+            raise DeliveryError(f"{self.generated('guest.json')}: there is no user {document['user']}") from None
+        return Guest(document["user"], home)
+
+    @property
     def units(self) -> dict[str, Path]:
-        """systemd units and drop-ins: path below /etc/systemd/system to source file."""
-        folder = self.role / "units"
-        if not folder.is_dir():
-            return {}
-        return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        """systemd units and drop-ins: path below /etc/systemd/system to source file.
+
+        Those of ``role/guest-units`` are for machines that are somebody else's.
+        """
+        folders = [self.role / "units", *([self.role / "guest-units"] if self.guest else [])]
+        return {
+            str(path.relative_to(folder)): path
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
 
     def verify(self) -> None:
         """Refuse a release that lacks something, before anything is touched."""
@@ -141,6 +179,7 @@ class Release:
         for name in GENERATED_FILES:
             if not self.generated(name).is_file():
                 raise DeliveryError(f"{self.generated(name)} is missing: unpack the release again")
+        _ = self.guest
         for name in HOOK_TIMEOUT_SECONDS:
             hook = self.role / name
             if not os.access(hook, os.X_OK) or not hook.is_file():
@@ -200,7 +239,7 @@ class Machine:
 
     def record(self, release: Release, secrets: Mapping[str, str]) -> None:
         """Remember a successful activation."""
-        state = {"release": release.folder.name, "secrets": digests(secrets), "firewall": self.firewall_digest()}
+        state = {"release": release.folder.name, "secrets": digests(secrets), "firewall": self.firewall_digest(release)}
         write_file(self.state_file, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode(), 0o600)
 
     # Secrets
@@ -332,33 +371,52 @@ class Machine:
         """Names, keys and firewall of a release."""
         hosts = self.path("/etc/hosts")
         old = (read_file(hosts) or b"").decode()
-        new = replace_hosts_block(old, release.generated("hosts").read_text())
+        new = replace_block(old, HOSTS_BEGIN, HOSTS_END, release.generated("hosts").read_text())
         if new != old:
             write_file(hosts, new.encode(), 0o644)
             self.changed("/etc/hosts changed")
+        self.install_keys(release)
 
-        keys = self.path("/root/.ssh/authorized_keys")
-        content = release.generated("authorized_keys").read_bytes()
-        if read_file(keys) != content:
-            keys.parent.mkdir(parents=True, exist_ok=True)
-            keys.parent.chmod(0o700)
-            write_file(keys, content, 0o600)
-            self.changed("root's authorised keys changed")
-
-        rules = self.path("/etc/nftables.conf")
+        rules = self.path("/etc/flathub/firewall.nft" if release.guest else "/etc/nftables.conf")
         content = release.generated("nftables.conf").read_bytes()
         same = read_file(rules) == content
         if not same:
             write_file(rules, content, 0o644)
-        if self.live and not (same and self.state().get("firewall") == self.firewall_digest()):
+        if self.live and not (same and self.state().get("firewall") == self.firewall_digest(release)):
             run(["nft", "--file", str(rules)])
             self.changed("firewall loaded")
 
-    def firewall_digest(self) -> str | None:
-        """Digest of the loaded ruleset without its counters; loading the same again would reset those."""
+    def install_keys(self, release: Release) -> None:
+        """The whole of root's authorised keys; on somebody else's machine a block among theirs, kept as it is owned."""
+        content = release.generated("authorized_keys").read_bytes()
+        home = self.path(str(release.guest.home) if release.guest else "/root")
+        keys = home / ".ssh/authorized_keys"
+        old = read_file(keys)
+        if release.guest:
+            content = replace_block((old or b"").decode(), KEYS_BEGIN, KEYS_END, content.decode()).encode()
+        if old == content:
+            return
+        if not keys.parent.is_dir():
+            keys.parent.mkdir(parents=True)
+            self.give_to_owner_of(home, keys.parent)
+        keys.parent.chmod(0o700)
+        write_file(keys, content, 0o600)
+        self.give_to_owner_of(home, keys)
+        self.changed(f"authorised keys of {release.guest.user if release.guest else 'root'} changed")
+
+    @staticmethod
+    def give_to_owner_of(home: Path, path: Path) -> None:
+        """Make a file or folder in somebody's home theirs."""
+        status = home.stat()
+        os.chown(path, status.st_uid, status.st_gid)
+
+    def firewall_digest(self, release: Release) -> str | None:
+        """Digest of the loaded rules without their counters; loading the same again would reset those."""
         if not self.live:
             return None
-        return hashlib.sha256(run(["nft", "--stateless", "list", "ruleset"]).encode()).hexdigest()
+        what = ["table", "inet", "flathub"] if release.guest else ["ruleset"]
+        rules = run(["nft", "--stateless", "list", *what], check=not release.guest)
+        return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def digests(secrets: Mapping[str, str]) -> dict[str, str]:

@@ -235,6 +235,65 @@ def test_a_wrong_firewall_is_refused(tmp_path):
     assert in_service(tmp_path)["release"] == "first"
 
 
+def test_on_somebody_elses_machine_everything_else_stays_theirs(tmp_path):
+    """root's home is where pwd says it is, below the test's root."""
+    folder = stage(tmp_path, "first")
+    (folder / "generated/guest.json").write_text('{"user": "root"}')
+    (folder / "generated/hosts").write_text("")
+    (folder / "role/guest-units").mkdir()
+    (folder / "role/guest-units/guest.service").write_text("[Service]\nExecStart=/bin/true\n")
+    theirs = {
+        "root/.ssh/authorized_keys": "ssh-ed25519 BBBB owner\n",
+        "etc/hosts": "127.0.0.1 localhost\n",
+        "etc/nftables.conf": "flush ruleset\n# the owner's\n",
+    }
+    for path, text in theirs.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    os.chmod(tmp_path / "root/.ssh/authorized_keys", 0o600)
+    for _ in range(2):
+        assert run(tmp_path, folder, {}).returncode == 0
+        assert in_service(tmp_path)["keys"] == (
+            "ssh-ed25519 BBBB owner\n# begin: keys of Flathub\nssh-ed25519 AAAA test\n# end: keys of Flathub\n"
+        )
+        assert (tmp_path / "etc/hosts").read_text() == theirs["etc/hosts"]
+        assert (tmp_path / "etc/nftables.conf").read_text() == theirs["etc/nftables.conf"]
+        assert (tmp_path / "etc/flathub/firewall.nft").read_text() == "flush ruleset\n"
+        assert in_service(tmp_path)["units"] == ["guest.service"]
+
+
+def test_a_machine_of_our_own_has_no_units_for_guests(tmp_path):
+    folder = stage(tmp_path, "first")
+    (folder / "role/guest-units").mkdir()
+    (folder / "role/guest-units/guest.service").write_text("[Service]\nExecStart=/bin/true\n")
+    assert run(tmp_path, folder, {}).returncode == 0
+    assert in_service(tmp_path)["units"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '{"user": 5}', '{"user": "root", "more": 1}', '{"user": "nobody-like-that"}']
+)
+def test_a_wrong_guest_is_refused(tmp_path, text):
+    folder = stage(tmp_path, "first")
+    (folder / "generated/guest.json").write_text(text)
+    refused = run(tmp_path, folder, {})
+    assert refused.returncode == 1 and "guest.json" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "block", "expected"),
+    [
+        ("", "a", "<\na\n>\n"),
+        ("x", "a", "x\n<\na\n>\n"),
+        ("x\n<\nold\n>\ny\n", "a\n", "x\ny\n<\na\n>\n"),
+        ("x\n<\nold\n>\n", "", "x\n"),
+        ("x\n", "", "x\n"),
+    ],
+)
+def test_a_marked_block(text, block, expected):
+    assert deliver.replace_block(text, "<", ">", block) == expected
+
+
 @pytest.mark.parametrize("missing", ["generated/hosts", "generated/nftables.conf", "role/check"])
 def test_an_incomplete_release_is_refused(tmp_path, missing):
     folder = stage(tmp_path, "first")

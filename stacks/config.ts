@@ -92,6 +92,7 @@ const remoteBuilder = z.strictObject(
 		user: text(/^[a-z_][a-z0-9_-]{0,31}$/, "a user name"),
 		hostKey: publicKey,
 		architectures: architectureList,
+		maxBuilds: wholeNumber(1, 64, " builds at once").optional(),
 	},
 	expects("a remote builder: host, port, user, hostKey, architectures"),
 );
@@ -150,7 +151,7 @@ const schema = z.strictObject({
 	/** The signing key, armored and protected by its passphrase. */
 	signingKey: text(
 		/^-----BEGIN PGP PRIVATE KEY BLOCK-----[\s\S]*-----END PGP PRIVATE KEY BLOCK-----\s*$/,
-		"an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < key.asc)",
+		"an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < machine.asc)",
 	),
 });
 
@@ -161,6 +162,9 @@ export type MachineConfig = Config["machines"][string];
 
 /** A machine of the inventory with its name. */
 export type Machine = MachineConfig & { name: string };
+
+/** A builder of the inventory that Pulumi did not make, with its name. */
+export type RemoteBuilderConfig = Config["remoteBuilders"][string] & { name: string; maxBuilds: number };
 
 /** What is wrong with a configuration: one line a value. A RunError, so that Pulumi prints no stack trace with it. */
 export class ConfigError extends RunError {
@@ -234,6 +238,18 @@ export function buildersOf(config: Config): (Machine & { architectures: Architec
 		}));
 }
 
+/** The inventory's remote builders in the order of their names, their host keys without comments. */
+export function remoteBuildersOf(config: Config): RemoteBuilderConfig[] {
+	return Object.entries(config.remoteBuilders)
+		.map(([name, remote]) => ({
+			...remote,
+			name,
+			hostKey: remote.hostKey.split(" ").slice(0, 2).join(" "),
+			maxBuilds: remote.maxBuilds ?? 1,
+		}))
+		.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
 /** The public URL without a slash at its end. */
 export function publicUrlOf(config: Config): string {
 	return `${config.scheme}://${config.domain}`;
@@ -272,7 +288,17 @@ function contradictions(config: Config): string[] {
 		...Object.keys(config.remoteBuilders)
 			.filter((name) => name in config.machines)
 			.map((name) => `flathub:remoteBuilders.${name} has a machine's name, expected a name of its own`),
+		...sharedMachineProblems(remoteBuildersOf(config)),
 	];
+}
+
+/** Two names for one machine would each deliver to it. A host key tells machines apart, whatever they are called. */
+function sharedMachineProblems(remotes: readonly RemoteBuilderConfig[]): string[] {
+	return remotes.flatMap((remote) => {
+		const other = remotes.find((candidate) => candidate.name < remote.name && candidate.hostKey === remote.hostKey);
+		const field = `flathub:remoteBuilders.${remote.name}.hostKey`;
+		return other ? [`${field} is ${shown(remote.hostKey)}, expected another one: ${other.name} has it`] : [];
+	});
 }
 
 function roleProblems(machines: readonly Machine[]): string[] {
@@ -325,10 +351,7 @@ function builderProblems(machine: Machine): string[] {
 function architectureProblems(config: Config): string[] {
 	const builders = [
 		...buildersOf(config).map((builder) => ({ ...builder, field: `flathub:machines.${builder.name}` })),
-		...Object.entries(config.remoteBuilders).map(([name, remote]) => ({
-			architectures: remote.architectures,
-			field: `flathub:remoteBuilders.${name}`,
-		})),
+		...remoteBuildersOf(config).map((remote) => ({ ...remote, field: `flathub:remoteBuilders.${remote.name}` })),
 	];
 	const missing = config.architectures
 		.filter((wanted) => !builders.some((builder) => builder.architectures.includes(wanted)))

@@ -35,6 +35,13 @@ export const flows: readonly Flow[] = [
 		firstBootOnly: true,
 	},
 	{
+		from: "outside",
+		to: "front",
+		protocol: "tcp",
+		port: 9990,
+		reason: "remote builders dial in; without a certificate on the list the port gives nothing",
+	},
+	{
 		from: "front",
 		to: "private",
 		protocol: "tcp",
@@ -50,6 +57,7 @@ export const flows: readonly Flow[] = [
 		firstBootOnly: true,
 	},
 	{ from: "front", to: "master", protocol: "tcp", port: 8010, reason: "Buildbot's web service and the change hook" },
+	{ from: "front", to: "master", protocol: "tcp", port: 9989, reason: "remote builders' connections, passed on" },
 	{ from: "front", to: "repo", protocol: "tcp", port: 80, reason: "the repository behind the cache" },
 	{
 		from: "builder",

@@ -1,9 +1,11 @@
+import { execFileSync } from "node:child_process";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { builder } from "../cloud-init/builder.ts";
 import { type Config, parseConfig } from "../stacks/config.ts";
 import type { FlathubOutputs } from "../stacks/flathub.ts";
-import { type Asked, deployMocked, idOf, valueOf } from "./mocked.ts";
+import { type Asked, certificatePem, deployMocked, idOf, valueOf } from "./mocked.ts";
 import { stackConfig, stackValues } from "./stack-file.ts";
 
 type Values = Record<string, unknown>;
@@ -54,6 +56,9 @@ describe("components", () => {
 		["repo", "flathub:index:Repo"],
 		["builder-1", "flathub:index:Builder"],
 		["builder-2", "flathub:index:Builder"],
+		["codethink-1", "flathub:index:RemoteBuilder"],
+		["codethink-2", "flathub:index:RemoteBuilder"],
+		["worker-authority", "flathub:index:WorkerAuthority"],
 	])("%s is a %s", (name, type) => {
 		expect(the(name).type).toBe(type);
 	});
@@ -217,8 +222,7 @@ describe("connections", () => {
 		expect(optionNames(the(`${name}-install-host-key`).options.dependsOn)).toEqual(first);
 		expect(optionNames(the(`${name}-ready`).options.dependsOn)).toEqual([`${name}-install-host-key`]);
 		expect(optionNames(the(`${name}-delivery-copy`).options.dependsOn)).toEqual([`${name}-ready`]);
-		const after = ["front", "master"].includes(name) ? [] : ["master-delivery-run"];
-		expect(optionNames(the(`${name}-delivery-run`).options.dependsOn)).toEqual([`${name}-delivery-copy`, ...after]);
+		expect(optionNames(the(`${name}-delivery-run`).options.dependsOn)).toEqual([`${name}-delivery-copy`]);
 	});
 
 	test.each(names)("the first connection of %s is made once a server", (name) => {
@@ -231,7 +235,11 @@ describe("deliveries", () => {
 		(JSON.parse(unwrapped<string>(the(`${name}-delivery-run`).inputs.stdin)) as { secrets: Values }).secrets;
 
 	test("each machine gets its secrets, and no other's", () => {
-		expect(secretsOf("front")).toEqual({});
+		expect(secretsOf("front")).toEqual({
+			"worker-proxy-certificate.pem": certificatePem("worker-proxy-certificate"),
+			"worker-proxy-key.pem": "PRIVATE-HALF-OF-worker-proxy-key\n",
+			"worker-authority.pem": certificatePem("worker-authority-certificate"),
+		});
 		expect(secretsOf("builder-1")).toEqual({ "worker-password": "PASSWORD-builder-1-worker-password" });
 		expect(secretsOf("repo")).toEqual({
 			"worker-password": "PASSWORD-repo-worker-password",
@@ -242,6 +250,8 @@ describe("deliveries", () => {
 		expect(JSON.parse(passwords as string)).toEqual({
 			"builder-1": "PASSWORD-builder-1-worker-password",
 			"builder-2": "PASSWORD-builder-2-worker-password",
+			"codethink-1": "PASSWORD-codethink-1-worker-password",
+			"codethink-2": "PASSWORD-codethink-2-worker-password",
 			repo: "PASSWORD-repo-worker-password",
 		});
 	});
@@ -268,11 +278,168 @@ describe("deliveries", () => {
 	});
 });
 
+describe("the workers' authority", () => {
+	const secretKey = (name: string) => ({ secret: `PRIVATE-HALF-OF-${name}\n` });
+
+	test("signs itself, with a key that nobody else has", () => {
+		expect(the("worker-authority-key")).toMatchObject({
+			type: "tls:index/privateKey:PrivateKey",
+			inputs: { algorithm: "ECDSA", ecdsaCurve: "P256" },
+		});
+		expect(the("worker-authority-certificate")).toMatchObject({
+			type: "tls:index/selfSignedCert:SelfSignedCert",
+			inputs: {
+				privateKeyPem: secretKey("worker-authority-key"),
+				isCaCertificate: true,
+				allowedUses: ["cert_signing"],
+				validityPeriodHours: 87_660,
+				earlyRenewalHours: 26_298,
+			},
+		});
+	});
+
+	test.each([
+		[
+			"worker-proxy",
+			{ subject: { commonName: "workers.flathub.org" }, dnsNames: ["workers.flathub.org"] },
+			"server_auth",
+		],
+		["codethink-1-worker", { subject: { commonName: "codethink-1" } }, "client_auth"],
+		["codethink-2-worker", { subject: { commonName: "codethink-2" } }, "client_auth"],
+	])("%s has a certificate for two years, renewed in the second", (name, request, use) => {
+		expect(the(`${name}-certificate-request`).inputs).toEqual({
+			privateKeyPem: secretKey(`${name}-key`),
+			...request,
+		});
+		expect(the(`${name}-certificate`).inputs).toEqual({
+			certRequestPem: `REQUEST-${name}-certificate-request`,
+			caCertPem: certificatePem("worker-authority-certificate"),
+			caPrivateKeyPem: secretKey("worker-authority-key"),
+			allowedUses: ["digital_signature", use],
+			validityPeriodHours: 17_532,
+			earlyRenewalHours: 8766,
+		});
+		for (const part of ["key", "certificate-request", "certificate"])
+			expect(parentOf(`${name}-${part}`)).toBe("worker-authority");
+	});
+
+	test("whatever it signs ends before it does", () => {
+		const hours = (name: string, field: string) => Number(the(name).inputs[field]);
+		expect(hours("worker-authority-certificate", "earlyRenewalHours")).toBeGreaterThan(
+			hours("worker-proxy-certificate", "validityPeriodHours"),
+		);
+	});
+});
+
+describe.each(Object.entries(prod.remoteBuilders))("the remote builder %s", (name, remote) => {
+	const steps = ["removal", "setup", "delivery-copy", "delivery-run"];
+	const identity = remote.hostKey;
+
+	test.each(steps)("%s connects to the host of the configuration only, checking its key", (step) => {
+		expect(connectionOf(`${name}-${step}`)).toEqual({
+			host: remote.host,
+			port: remote.port,
+			user: remote.user,
+			privateKey: "PRIVATE-HALF-OF-deploy-key\n",
+			hostKey: remote.hostKey,
+			dialErrorLimit: -1,
+			perDialTimeout: 15,
+		});
+		const place = `${remote.host}:${remote.port}`;
+		expect(the(`${name}-${step}`).inputs.triggers).toEqual([step === "removal" ? place : identity]);
+	});
+
+	test("is nothing but connections", () => {
+		const children = [...asked.values()].filter(({ options }) => {
+			const parent = options.parent as unknown as { __name: string } | undefined;
+			return parent?.__name === name || parent?.__name === `${name}-delivery`;
+		});
+		expect(children.map((child) => child.name)).toEqual(
+			["removal", "setup", "delivery", "delivery-copy", "delivery-run"].map((step) => `${name}-${step}`),
+		);
+	});
+
+	test("is set up, then delivered to", () => {
+		expect(optionNames(the(`${name}-setup`).options.dependsOn)).toEqual([`${name}-removal`]);
+		expect(optionNames(the(`${name}-delivery-copy`).options.dependsOn)).toEqual([`${name}-setup`]);
+		expect(optionNames(the(`${name}-delivery-run`).options.dependsOn)).toEqual([`${name}-delivery-copy`]);
+		expect(the(`${name}-setup`).options.customTimeouts).toEqual({ create: "30m", update: "30m" });
+	});
+
+	test("runs the setup of every builder, with the same packages and users", () => {
+		const { create, stdin } = the(`${name}-setup`).inputs;
+		const parameters = JSON.parse(/^python3 - '(.*)'$/.exec(String(create))?.[1] ?? "null") as unknown;
+		expect(parameters).toEqual({
+			owner: `${name} ${remote.host}:${remote.port} ${identity}`,
+			guest: { user: remote.user },
+			users: builder.users,
+			packages: builder.packages,
+		});
+		const userData = unwrapped<Record<string, string>>(the("builder-1-server").inputs.userData)["cloud-init"] ?? "";
+		const files = (parse(userData) as { write_files: { path: string; content: string }[] }).write_files;
+		expect(files.find(({ path }) => path === "/usr/local/lib/flathub/machine_setup.py")?.content).toBe(stdin);
+	});
+
+	test("is taken out when its line goes, which takes no longer than some minutes", () => {
+		const { inputs, options } = the(`${name}-removal`);
+		expect(inputs.create).toBeUndefined();
+		expect(inputs.update).toBeUndefined();
+		const parameters = JSON.parse(/^python3 - '(.*)'$/.exec(String(inputs.delete))?.[1] ?? "null") as unknown;
+		expect(parameters).toEqual({
+			owner: `${name} ${remote.host}:${remote.port} ${identity}`,
+			guest: { user: remote.user },
+			users: builder.users,
+		});
+		expect(inputs.stdin).toContain("def remove_user(");
+		expect(options.customTimeouts).toEqual({ delete: "3m" });
+	});
+
+	test("gets its own password and certificate", () => {
+		const { secrets } = JSON.parse(unwrapped<string>(the(`${name}-delivery-run`).inputs.stdin)) as { secrets: Values };
+		expect(secrets).toEqual({
+			"worker-password": `PASSWORD-${name}-worker-password`,
+			"worker-certificate.pem": certificatePem(`${name}-worker-certificate`),
+			"worker-key.pem": `PRIVATE-HALF-OF-${name}-worker-key\n`,
+			"worker-authority.pem": certificatePem("worker-authority-certificate"),
+		});
+	});
+});
+
+describe("a remote builder whose user is not root", () => {
+	test("does everything through sudo, but for what is copied", async () => {
+		const values = structuredClone(stackValues("prod"));
+		const remotes = values.remoteBuilders as Record<string, Values>;
+		if (remotes["codethink-1"]) remotes["codethink-1"].user = "flathub";
+		const deployed = await deployMocked(parseConfig(values), "prod");
+		const of = (step: string) => deployed.asked.get(`codethink-1-${step}`)?.inputs ?? {};
+		for (const step of ["removal", "setup", "delivery-copy", "delivery-run"])
+			expect(unwrapped<Values>(of(step).connection).user).toBe("flathub");
+		// The shell's own reading of what is sent, with sudo as it would be called.
+		const sent = (command: unknown) => {
+			const script = `sudo() { printf '%s\\0' "$@"; }; ${String(command)}`;
+			return execFileSync("sh", ["-c", script], { encoding: "utf8" }).split("\0").slice(0, -1);
+		};
+		for (const command of [of("setup").create, of("removal").delete, of("delivery-run").create]) {
+			expect(sent(command).slice(0, 3)).toEqual(["-n", "sh", "-c"]);
+		}
+		// Nothing of the script is lost on its way through two shells: only the release differs.
+		const release = /[0-9a-f]{16,64}/g;
+		const asRoot = String(the("codethink-1-delivery-run").inputs.create);
+		expect(sent(of("delivery-run").create)[3]?.replace(release, "")).toBe(asRoot.replace(release, ""));
+	});
+});
+
 describe("outputs", () => {
 	test("where to look, and who is who", async () => {
 		expect(await valueOf(outputs.publicAddress)).toBe("198.51.100.7");
 		expect(outputs.publicUrl).toBe("https://flathub.org");
 		expect(Object.keys(outputs.machines).sort()).toEqual([...names].sort());
+		expect(outputs.remoteBuilders).toEqual({
+			"codethink-1": { host: "flathub-1.codethink.example", port: 22, user: "root" },
+			"codethink-2": { host: "flathub-2.codethink.example", port: 22, user: "root" },
+		});
+		const remote = outputs.hostKeys["codethink-1"];
+		expect(remote && (await valueOf(remote))).toBe(prod.remoteBuilders["codethink-1"]?.hostKey);
 		expect(outputs.machines.repo?.address).toBe("10.17.0.20");
 		const { serverId } = outputs.machines.repo ?? {};
 		expect(serverId && (await valueOf(serverId))).toBe(idOf("scaleway:instance/server:Server", "repo-server"));
@@ -312,6 +479,15 @@ describe("a changed inventory leaves the other machines' first boot as it is", (
 		const { "builder-3": added, ...others } = await userDataOf(config);
 		expect(others).toEqual(await before());
 		expect(parse(added ?? "")).toHaveProperty("hostname", "builder-3");
+	});
+
+	test("one more remote builder: no machine", async () => {
+		const values = stackValues("prod");
+		const [first] = Object.values(values.remoteBuilders as Record<string, Values>);
+		const hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2m8p6dCk7XoJ0C4nO6YkQyD4hJ8m4mFZ5nK8a9vXyZ";
+		const added = { ...first, host: "flathub-3.codethink.example", hostKey };
+		const remoteBuilders = { ...(values.remoteBuilders as Values), "codethink-3": added };
+		expect(await userDataOf(parseConfig({ ...values, remoteBuilders }))).toEqual(await before());
 	});
 
 	test("one more operator, another architecture, another remote: none", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ConfigError, parseConfig, readConfig } from "../stacks/config.ts";
+import { buildersOf, ConfigError, parseConfig, readConfig, remoteBuildersOf } from "../stacks/config.ts";
 import { signingKey, stackConfig, stackKeys, stackValues } from "./stack-file.ts";
 
 type Values = Record<string, unknown>;
@@ -39,6 +39,16 @@ describe("the stack files", () => {
 		expect(config.protect).toBe(true);
 	});
 
+	test("local has prod's remote builders, but for where they are", () => {
+		const same = (stack: string) =>
+			remoteBuildersOf(stackConfig(stack)).map(({ name, port, user, architectures }) => [
+				name,
+				{ port, user, architectures },
+			]);
+		expect(same("local")).toEqual(same("prod"));
+		expect(stackConfig("local").architectures).toEqual(stackConfig("prod").architectures);
+	});
+
 	test("local has prod's machines, roles, types and addresses", () => {
 		const same = (stack: string) =>
 			Object.entries(stackConfig(stack).machines).map(([name, { role, type, address, architectures }]) => [
@@ -56,6 +66,16 @@ describe("defaults", () => {
 		["operators", {}],
 	])("%s", (field, value) => {
 		expect(parseConfig(changed([field], undefined))).toHaveProperty(field, value);
+	});
+
+	test("one build at once", () => {
+		expect(buildersOf(parseConfig(changed(["machines", "builder-1", "maxBuilds"], undefined)))[0]?.maxBuilds).toBe(1);
+		expect(remoteBuildersOf(stackConfig("prod")).map(({ maxBuilds }) => maxBuilds)).toEqual([1, 1]);
+		const three = parseConfig(changed(["remoteBuilders", "codethink-2", "maxBuilds"], 3));
+		expect(remoteBuildersOf(three).map(({ name, maxBuilds }) => [name, maxBuilds])).toEqual([
+			["codethink-1", 1],
+			["codethink-2", 3],
+		]);
 	});
 
 	test("no remote builders", () => {
@@ -161,6 +181,21 @@ describe("a bad value is named with its field and what was expected", () => {
 			'flathub:remoteBuilders.codethink-1.hostKey is "ssh-ed25519 AAAA", expected an OpenSSH public key such as "ssh-ed25519 AAAA… name"',
 		],
 		[
+			["remoteBuilders", "codethink-1", "hostKey"],
+			undefined,
+			"flathub:remoteBuilders.codethink-1.hostKey is missing, expected an OpenSSH public key",
+		],
+		[
+			["remoteBuilders", "codethink-1", "maxBuilds"],
+			0,
+			"flathub:remoteBuilders.codethink-1.maxBuilds is 0, expected a whole number from 1 to 64 builds at once",
+		],
+		[
+			["remoteBuilders", "codethink-1", "jumpHost"],
+			"front",
+			"flathub:remoteBuilders.codethink-1.jumpHost is not a known key, is it a typo?",
+		],
+		[
 			["operators", "alex"],
 			key.replace("ssh-ed25519 ", "ssh-rsa "),
 			`flathub:operators.alex is "${key.replace("ssh-ed25519 ", "ssh-rsa ")}", expected an OpenSSH public key such as "ssh-ed25519 AAAA… name"`,
@@ -198,12 +233,12 @@ describe("a bad value is named with its field and what was expected", () => {
 		[
 			["signingKey"],
 			signingKey.slice(1),
-			"flathub:signingKey is [secret], expected an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < key.asc)",
+			"flathub:signingKey is [secret], expected an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < machine.asc)",
 		],
 		[
 			["signingKey"],
 			undefined,
-			"flathub:signingKey is missing, expected an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < key.asc)",
+			"flathub:signingKey is missing, expected an armored OpenPGP secret key (pulumi config set --secret flathub:signingKey < machine.asc)",
 		],
 	])("%j = %j", (path, value, problem) => {
 		expect(problemsOf(changed(path, value))).toContain(problem);
@@ -272,6 +307,11 @@ describe("values that contradict each other", () => {
 			["architectures"],
 			["x86_64", "i386", "aarch64"],
 			'flathub:remoteBuilders.codethink-2.architectures has "arm", expected only what flathub:architectures lists',
+		],
+		[
+			["remoteBuilders", "codethink-2", "hostKey"],
+			`${key} another comment`,
+			`flathub:remoteBuilders.codethink-2.hostKey is "${key}", expected another one: codethink-1 has it`,
 		],
 		[
 			["machines", "repo", "maxBuilds"],

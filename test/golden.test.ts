@@ -2,10 +2,19 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, expect, test } from "vitest";
-import { machinesOf } from "../stacks/config.ts";
+import { buildersOf, machinesOf, remoteBuildersOf } from "../stacks/config.ts";
 import { nftablesRuleset } from "../stacks/flows.ts";
-import { authorizedKeysFor, hostsFor, inventoryFor } from "../stacks/generated.ts";
-import { type Asked, deployMocked } from "./mocked.ts";
+import {
+	authorizedKeysFor,
+	builderInventory,
+	frontInventory,
+	hostsFor,
+	masterInventory,
+	remoteBuilderInventory,
+	repoInventory,
+} from "../stacks/generated.ts";
+import { remoteBuilderRuleset } from "../stacks/remote-builder-firewall.ts";
+import { type Asked, certificateEnd, certificatePem, deployMocked } from "./mocked.ts";
 import { stackConfig } from "./stack-file.ts";
 
 /**
@@ -47,16 +56,32 @@ test("everything is as the golden files have it", () => {
 
 function generatedFiles(): [string, string][] {
 	const machines = machinesOf(config);
+	const remotes = remoteBuildersOf(config);
+	const certificate = (name: string) => ({ certificatePem: certificatePem(name), expires: certificateEnd });
+	const inventories: Record<string, unknown> = {
+		front: frontInventory(config, {
+			proxy: certificate("worker-proxy-certificate"),
+			workers: Object.fromEntries(remotes.map(({ name }) => [name, certificate(`${name}-worker-certificate`)])),
+		}),
+		master: masterInventory(config),
+		repo: repoInventory(config),
+		...Object.fromEntries(buildersOf(config).map((builder) => [builder.name, builderInventory(builder, config)])),
+		...Object.fromEntries(
+			remotes.map((remote) => [remote.name, remoteBuilderInventory(remote, config, "198.51.100.7")]),
+		),
+	};
 	return [
 		["generated/hosts", hostsFor(config)],
 		["generated/authorized_keys", authorizedKeysFor(config, "ssh-ed25519 PUBLIC-HALF-OF-deploy-key")],
-		...machines.flatMap((machine): [string, string][] => [
-			[`generated/${machine.name}/inventory.json`, `${JSON.stringify(inventoryFor(machine, config), null, 2)}\n`],
-			[
-				`generated/${machine.name}/nftables.conf`,
-				nftablesRuleset(machine, { machines, privateNetwork: config.privateNetwork }),
-			],
+		...Object.entries(inventories).map(([name, inventory]): [string, string] => [
+			`generated/${name}/inventory.json`,
+			`${JSON.stringify(inventory, null, 2)}\n`,
 		]),
+		...machines.map((machine): [string, string] => [
+			`generated/${machine.name}/nftables.conf`,
+			nftablesRuleset(machine, { machines, privateNetwork: config.privateNetwork }),
+		]),
+		...remotes.map(({ name }): [string, string] => [`generated/${name}/nftables.conf`, remoteBuilderRuleset()]),
 	];
 }
 

@@ -28,6 +28,15 @@ function secret(value: string): unknown {
 	return { [secretKey]: secretMark, value };
 }
 
+/** When every certificate ends. */
+export const certificateEnd = "2028-05-14T12:00:00Z";
+
+/** What stands for a certificate: nobody looks into it but for its hash. */
+export function certificatePem(name: string): string {
+	const base64 = Buffer.from(`CERTIFICATE ${name}`).toString("base64");
+	return `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`;
+}
+
 /** What the providers would answer beside the inputs. */
 function outputsOf(type: string, name: string): Record<string, unknown> {
 	switch (type) {
@@ -36,8 +45,15 @@ function outputsOf(type: string, name: string): Record<string, unknown> {
 			return {
 				publicKeyOpenssh: `${algorithm} PUBLIC-HALF-OF-${name}\n`,
 				privateKeyOpenssh: secret(`PRIVATE-HALF-OF-${name}\n`),
+				privateKeyPem: secret(`PRIVATE-HALF-OF-${name}\n`),
+				privateKeyPemPkcs8: secret(`PRIVATE-HALF-OF-${name}\n`),
 			};
 		}
+		case "tls:index/certRequest:CertRequest":
+			return { certRequestPem: `REQUEST-${name}` };
+		case "tls:index/selfSignedCert:SelfSignedCert":
+		case "tls:index/locallySignedCert:LocallySignedCert":
+			return { certPem: certificatePem(name), validityEndTime: certificateEnd };
 		case "random:index/randomPassword:RandomPassword":
 			return { result: secret(`PASSWORD-${name}`) };
 		case "scaleway:instance/ip:Ip":

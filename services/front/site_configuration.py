@@ -7,6 +7,7 @@ import re
 import shutil
 import string
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 ROLE = Path(__file__).resolve().parent
@@ -14,6 +15,8 @@ ROLE = Path(__file__).resolve().parent
 CACHE_SHARE = 0.8
 
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_WORKER = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
+_FINGERPRINT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _URL = re.compile(r"https?://([a-z0-9.-]+)(:[0-9]{1,5})?", re.ASCII)
 
 
@@ -24,6 +27,14 @@ class Template(string.Template):
 
 
 @dataclass(frozen=True)
+class WorkerCertificate:
+    """A certificate of the port for workers from outside: a worker's, or the port's own."""
+
+    name: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
 class Inventory:
     """What the delivery says about this machine (generated/inventory.json)."""
 
@@ -31,6 +42,9 @@ class Inventory:
     public_url: str
     master: str
     repo: str
+    worker_proxy: WorkerCertificate
+    # By the SHA-1 of the certificate, which is what nginx knows one by. Who is not in it gets nothing.
+    workers: dict[str, WorkerCertificate]
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,11 @@ class Places:
     pid: str = "/run/nginx.pid"
     user: str = "www-data"
     listen: str = "80"
+    worker_listen: str = "9990"
+    secrets: str = "/etc/flathub/secrets"
+    status: str = "/run/flathub-status"
     master_port: int = 8010
+    master_worker_port: int = 9989
     repo_port: int = 80
     # The journal keeps the logs, and bounds them.
     error_log: str = "syslog:server=unix:/dev/log,nohostname,tag=nginx"
@@ -53,7 +71,7 @@ class Places:
 def parse_inventory(text: str) -> Inventory:
     """Check the inventory. Raises ValueError naming the key, the value and what was expected."""
     data = json.loads(text)
-    keys = {"domain", "publicUrl", "master", "repo", "resolver"}
+    keys = {"domain", "publicUrl", "master", "repo", "resolver", "workerProxy", "workers"}
     if not isinstance(data, dict) or data.keys() != keys:
         raise ValueError(f"inventory.json: expected an object with the keys {sorted(keys)}, got {data!r:.500}")
 
@@ -76,7 +94,38 @@ def parse_inventory(text: str) -> Inventory:
         check(key, is_address(data[key]), "an IPv4 address")
     # Upstreams are addresses, so nothing is resolved; the key is for a stack whose front has to.
     check("resolver", data["resolver"] is None or is_address(data["resolver"]), "an IPv4 address or null")
-    return Inventory(data["domain"], data["publicUrl"], data["master"], data["repo"])
+    proxy = parse_certificate(data["workerProxy"], "workerProxy", {"name", "expires"}, _DOMAIN)
+    check("workers", isinstance(data["workers"], list), "a list")
+    workers = {}
+    for i, worker in enumerate(data["workers"]):
+        certificate = parse_certificate(worker, f"workers[{i}]", {"name", "fingerprint", "expires"}, _WORKER)
+        fingerprint = worker["fingerprint"]
+        if not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint) or fingerprint in workers:
+            raise ValueError(
+                f"inventory.json: workers[{i}].fingerprint: expected 40 small hexadecimal digits that no other worker "
+                f"has, got {fingerprint!r:.200}"
+            )
+        workers[fingerprint] = certificate
+    return Inventory(data["domain"], data["publicUrl"], data["master"], data["repo"], proxy, workers)
+
+
+def parse_certificate(value: object, where: str, keys: set[str], name: re.Pattern[str]) -> WorkerCertificate:
+    """Check what the inventory says of a certificate. Raises ValueError naming the key and what was expected."""
+    if not isinstance(value, dict) or value.keys() != keys:
+        raise ValueError(
+            f"inventory.json: {where}: expected an object with the keys {sorted(keys)}, got {value!r:.200}"
+        )
+    if not isinstance(value["name"], str) or not name.fullmatch(value["name"]):
+        raise ValueError(f"inventory.json: {where}.name: expected a name in lower case, got {value['name']!r:.200}")
+    try:
+        expires = datetime.fromisoformat(value["expires"])
+        if expires.tzinfo is None:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"inventory.json: {where}.expires: expected a time with its zone, got {value['expires']!r:.200}"
+        ) from None
+    return WorkerCertificate(value["name"], expires)
 
 
 def render(inventory: Inventory, places: Places, cache_bytes: int) -> dict[str, str]:
@@ -87,6 +136,10 @@ def render(inventory: Inventory, places: Places, cache_bytes: int) -> dict[str, 
         "public_url": inventory.public_url,
         "master": f"{inventory.master}:{places.master_port}",
         "repo": f"{inventory.repo}:{places.repo_port}",
+        "master_workers": f"{inventory.master}:{places.master_worker_port}",
+        "workers": "\n".join(
+            f'        "{fingerprint}" "{worker.name}";' for fingerprint, worker in sorted(inventory.workers.items())
+        ),
         "website": f"{places.directory}/website",
         "cache_megabytes": str(max(1, cache_bytes // 1024**2)),
     }

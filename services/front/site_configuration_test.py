@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import socketserver
-import subprocess
 import tempfile
 import threading
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from authority import Authority
+from running_nginx import Nginx, free_port
 from site_configuration import Places, parse_inventory, render, write
 
 GOOD = {
@@ -23,6 +24,8 @@ GOOD = {
     "master": "127.0.0.1",
     "repo": "127.0.0.1",
     "resolver": None,
+    "workerProxy": {"name": "workers.flathub.test", "expires": "2028-05-14T12:00:00Z"},
+    "workers": [{"name": "codethink-1", "fingerprint": "0a" * 20, "expires": "2028-05-14T12:00:00+02:00"}],
 }
 REPOSITORY_NGINX = Path(__file__).parent.parent / "repo/nginx/nginx.conf"
 OBJECT = f"/repo/objects/ab/{'0' * 62}.filez"
@@ -41,11 +44,41 @@ DELTA = f"/repo/deltas/RJ/tk3bx6L338Xdwv9iV06hHAbXcxJc+he9xUs1kuqog-{'a' * 43}/s
         ("master", "master", "an IPv4 address"),
         ("repo", 5, "an IPv4 address"),
         ("resolver", "off", "an IPv4 address or null"),
+        ("workers", {}, "a list"),
     ],
 )
 def test_a_bad_value_is_named(key, value, expected):
     with pytest.raises(ValueError, match=f"{key}: expected {expected}"):
         parse_inventory(json.dumps({**GOOD, key: value}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"name": "Codethink"}, "name"),
+        ({"name": 'x"; }'}, "name"),
+        ({"fingerprint": "0A" * 20}, "fingerprint"),
+        ({"fingerprint": "0a" * 19}, "fingerprint"),
+        ({"fingerprint": None}, "fingerprint"),
+        ({"expires": "soon"}, "expires"),
+        ({"expires": "2028-05-14T12:00:00"}, "expires"),
+        ({"expires": 5}, "expires"),
+    ],
+)
+def test_a_bad_certificate_is_named(changed, field):
+    worker = {**GOOD["workers"][0], **changed}
+    with pytest.raises(ValueError, match=rf"workers\[0\].{field}: expected"):
+        parse_inventory(json.dumps({**GOOD, "workers": [worker]}))
+
+
+def test_a_certificate_is_listed_once_and_whole():
+    [worker] = GOOD["workers"]
+    with pytest.raises(ValueError, match=r"workers\[1\].fingerprint: .* no other worker has"):
+        parse_inventory(json.dumps({**GOOD, "workers": [worker, {**worker, "name": "codethink-2"}]}))
+    with pytest.raises(ValueError, match=r"workers\[0\]: expected an object with the keys"):
+        parse_inventory(json.dumps({**GOOD, "workers": [{**worker, "more": 1}]}))
+    with pytest.raises(ValueError, match="workerProxy: expected an object with the keys"):
+        parse_inventory(json.dumps({**GOOD, "workerProxy": None}))
 
 
 def test_unknown_and_missing_keys_are_errors():
@@ -58,12 +91,6 @@ def test_unknown_and_missing_keys_are_errors():
 def test_the_cache_is_never_of_size_zero():
     # To nginx, max_size=0 means without limit.
     assert "max_size=1m " in render(parse_inventory(json.dumps(GOOD)), Places(), 5)["nginx.conf"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Master(http.server.BaseHTTPRequestHandler):
@@ -100,34 +127,6 @@ class Master(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Nginx:
-    """One nginx in the foreground, ended by its own process."""
-
-    def __init__(self, configuration: Path, port: int) -> None:
-        self.configuration, self.port, self.process = configuration, port, None
-
-    def start(self) -> None:
-        argv = ["nginx", "-c", str(self.configuration), "-g", "daemon off;"]
-        self.process = subprocess.Popen(argv, stderr=subprocess.PIPE)
-        end = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            if self.process.poll() is not None:
-                raise RuntimeError(self.process.stderr.read().decode())
-            if time.monotonic() > end:
-                raise TimeoutError("nginx does not listen")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-        if self.process:
-            self.process.stderr.close()
-
-
 class Site:
     """front, the repository machine's nginx and a master."""
 
@@ -150,8 +149,12 @@ class Site:
         ):
             assert old in configuration
             configuration = configuration.replace(old, new)
-        (root / "repo.conf").write_text(configuration)
+        (root / "repo.conf").write_text(configuration.replace("alias /srv/", f"alias {root}/srv/"))
+        Authority().write_secrets(root / "secrets", "workers.flathub.test")
         places = Places(
+            secrets=str(root / "secrets"),
+            status=str(root / "status"),
+            worker_listen=f"127.0.0.1:{free_port()}",
             directory=str(root / "rendered"),
             cache=str(root / "cache"),
             pid=str(root / "front.pid"),
@@ -175,7 +178,15 @@ class Site:
         return answer
 
     def put(self, path, text):
-        file = self.root / "srv" / path.lstrip("/")
+        """Have the repository machine serve a text; what a publish changes lies in the directory that it switches to."""
+        served = path.removeprefix("/repo/")
+        if served == "flathub.flatpakrepo":
+            place = f"served/{served}"
+        elif served.startswith(("summar", "refs/", "config")):
+            place = f"served/current/{served}"
+        else:
+            place = path.lstrip("/")
+        file = self.root / "srv" / place
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f".{file.name}.new")
         new.write_text(text)
@@ -285,10 +296,33 @@ def test_no_error_is_cached_and_an_object_outlives_its_origin(site):
     assert answer.text == "there now"
 
 
+def test_how_publishing_is_can_be_read_and_is_never_cached(site):
+    for text in ('{"state": "ok"}', '{"state": "failing"}'):
+        site.put("/status/signing.json", text)
+        answer = site.ask("/status/signing.json")
+        assert (answer.status, answer.text) == (200, text)
+        assert answer.getheader("X-Cache") is None
+        assert "no-store" in answer.getheader("Cache-Control")
+    assert site.ask("/status/nothing.json").status == 404
+    assert site.ask("/status/").status in (403, 404)
+    assert site.ask("/status/signing.json", host="dl.flathub.test").status == 301
+
+
+def test_fronts_own_status_is_not_the_repositorys(site):
+    site.put("/status/worker-certificates.json", "the repository's")
+    assert site.ask("/status/worker-certificates.json").status == 404
+    (site.root / "status").mkdir()
+    (site.root / "status/worker-certificates.json").write_text("front's")
+    answer = site.ask("/status/worker-certificates.json")
+    assert (answer.status, answer.text) == (200, "front's")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
         ("POST", "/"),
+        ("POST", "/status/publisher.json"),
+        ("PUT", "/status/worker-certificates.json"),
         ("POST", "/repo/summary"),
         ("PUT", OBJECT),
         ("DELETE", OBJECT),

@@ -262,13 +262,13 @@ func TestUpdateAndDelete(t *testing.T) {
 
 	mark := filepath.Join(t.TempDir(), "deleted")
 	_, err := (&Command{}).Delete(context.Background(), infer.DeleteRequest[CommandOutputs]{State: CommandOutputs{
-		CommandInputs: CommandInputs{Connection: connection, Delete: text("touch " + mark)},
+		CommandInputs: CommandInputs{Connection: connection, Delete: text("cat > " + mark), Stdin: text("script")},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(mark); err != nil {
-		t.Error("the delete command did not run")
+	if content, err := os.ReadFile(mark); err != nil || string(content) != "script" {
+		t.Errorf("the delete command did not run with its input: %q, %v", content, err)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package tls stands in for Pulumi's tls plugin: the resource PrivateKey, with the token, inputs and outputs of the npm
-// package @pulumi/tls 5.5.1.
+// Package tls stands in for Pulumi's tls plugin: the resources PrivateKey, SelfSignedCert, CertRequest and
+// LocallySignedCert, with the tokens, inputs and outputs of the npm package @pulumi/tls 5.5.1.
 package tls
 
 import (
@@ -22,9 +22,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Provider serves the resource.
+// Provider serves the resources.
 func Provider() (p.Provider, error) {
-	return infer.NewProviderBuilder().WithResources(infer.Resource(&PrivateKey{})).Build()
+	return infer.NewProviderBuilder().WithResources(
+		infer.Resource(&PrivateKey{}),
+		infer.Resource(&SelfSignedCert{}),
+		infer.Resource(&CertRequest{}),
+		infer.Resource(&LocallySignedCert{}),
+	).Build()
 }
 
 // PrivateKey is a key pair, kept in the stack's state. It has no Update: every change replaces it.

@@ -1,0 +1,3 @@
+import { makeDeployKey } from "../../stacks/deploy-key.ts";
+
+makeDeployKey();
