@@ -1,5 +1,6 @@
 import { existsSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { checkEmulation } from "./binfmt.ts";
 import type { LocalSettings } from "./settings.ts";
 
 /** Free disk that a first `up local` needs, in GB (10^9 bytes). */
@@ -19,7 +20,7 @@ export function checkSystem(
 	if (userId !== 0) throw new Error(`${command} needs root (user id 0, not ${userId}): run it with sudo.`);
 }
 
-/** Refuses a host that has not enough room. Makes nothing. @throws Error that says what is missing and what to do. */
+/** Refuses a host that has not enough room or can't emulate arm and aarch64. Makes nothing. @throws Error that says what is missing and what to do. */
 export function checkHost(settings: LocalSettings): void {
 	checkSystem("scripts/up local");
 	// A running one has already taken its space.
@@ -28,7 +29,7 @@ export function checkHost(settings: LocalSettings): void {
 		{ dir: settings.cacheDir, gb: neededDiskGb.cache, what: "Pulumi's engine, the machines' image, the runtimes" },
 		{ dir: settings.stateDir, gb: neededDiskGb.state, what: "the machines, their volumes and builds" },
 	]);
-	if (problems.length === 0) return;
+	if (problems.length === 0) return checkEmulation();
 	throw new Error(
 		[
 			"Not enough space for the local Flathub:",

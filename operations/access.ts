@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { type Finished, type RunOptions, run } from "../process/run.ts";
 import type { StackOutputs } from "./stack.ts";
 
-/** SSH to the machines of a stack: through front, every host key checked against the stack's outputs. */
+/**
+ * SSH to the machines of a stack, every host key checked against the stack's outputs: through front to those in the private
+ * network, directly to front and the remote builders.
+ */
 export interface Access {
 	/** Runs a command on a machine as root. */
 	ssh(machine: string, command: string[], options?: Omit<RunOptions, "cwd" | "env" | "namespace">): Promise<Finished>;
@@ -16,7 +19,6 @@ export interface Access {
 export function sshConfig(outputs: StackOutputs, dir: string): { config: string; knownHosts: string } {
 	const lines = [
 		"Host *",
-		"\tUser root",
 		`\tIdentityFile ${join(dir, "deploy-key")}`,
 		"\tIdentitiesOnly yes",
 		`\tUserKnownHostsFile ${join(dir, "known-hosts")}`,
@@ -36,6 +38,11 @@ export function sshConfig(outputs: StackOutputs, dir: string): { config: string;
 		);
 		if (!front) lines.push("\tProxyJump front");
 	}
+	for (const [name, { host, port, user }] of Object.entries(outputs.remoteBuilders)) {
+		lines.push(`Host ${name}`, `\tHostName ${host}`, `\tPort ${port}`, `\tUser ${user}`, `\tHostKeyAlias ${name}`);
+	}
+	// ssh takes the first value it finds.
+	lines.push("Host *", "\tUser root");
 	return { config: `${lines.join("\n")}\n`, knownHosts: `${knownHosts.join("\n")}\n` };
 }
 
@@ -48,10 +55,9 @@ export function openAccess(outputs: StackOutputs): Access {
 	writeFileSync(join(dir, "deploy-key"), outputs.deployKey, { mode: 0o600 });
 	return {
 		ssh: (machine, command, options = {}) => {
-			if (!(machine in outputs.machines)) {
-				throw new Error(
-					`Machine ${JSON.stringify(machine)}: expected one of ${Object.keys(outputs.machines).join(", ")}.`,
-				);
+			const machines = Object.keys({ ...outputs.machines, ...outputs.remoteBuilders });
+			if (!machines.includes(machine)) {
+				throw new Error(`Machine ${JSON.stringify(machine)}: expected one of ${machines.join(", ")}.`);
 			}
 			const quoted = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 			const terminal = options.interactive && command.length === 0 ? ["-t"] : [];

@@ -2,13 +2,17 @@ import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Listr } from "listr2";
+import { z } from "zod";
 import { ensureEngine } from "../engine/ensure.ts";
+import { startEmulation, stopEmulation } from "../local/binfmt.ts";
 import { startCloud, stopCloud } from "../local/cloud-process.ts";
 import { checkHost, checkSystem } from "../local/host-check.ts";
 import { type LocalSettings, localSettings } from "../local/settings.ts";
+import { RemoteHosts } from "../local/world/remote-hosts.ts";
 import { createWorld, type World } from "../local/world/world.ts";
 import { poll } from "../process/poll.ts";
 import { describeError } from "./command.ts";
+import { deployKey } from "./deploy-key.ts";
 import { endLeftBehind, recoverKilledChange, refuseLiveChange } from "./killed-change.ts";
 import { makeSigningKey, unlockSigning } from "./signing.ts";
 import { openStack, type Stack, type StackOutputs } from "./stack.ts";
@@ -52,9 +56,13 @@ export async function localUp(): Promise<void> {
 			stage("Local cloud", async () => startCloud(settings)),
 			stage("Stack", async (context, progress) => {
 				context.stack = await openStack("local", progress);
+				await recoverKilledChange(changeOf(settings), context.stack, progress);
 				await ensureSecrets(context.stack);
 			}),
-			stage("pulumi up", async ({ stack }, progress) => pulumiUp(settings, stack, progress)),
+			stage("Remote hosts", async ({ stack }, progress) => lendRemoteHosts(settings, stack, progress)),
+			stage("pulumi up", async ({ stack }, progress) => {
+				await changeStack(stack, "up", logOf(settings, "up"), progress);
+			}),
 			stage("Signing key", async (context) => {
 				context.outputs = await context.stack.outputs();
 				await unlockLocalSigning(context.stack);
@@ -65,7 +73,7 @@ export async function localUp(): Promise<void> {
 			}),
 			stage(`Push ${sampleApp}, build, publish`, async ({ world }, progress) => publishSample(world, progress)),
 			stage(`flatpak install ${sampleApp}`, async (context) => {
-				context.greeting = await installSample(context.world);
+				context.greeting = await context.world.client.installAndRun(sampleApp, "x86_64");
 			}),
 		],
 		{ fallbackRenderer: "simple", rendererOptions: { collapseErrors: false } },
@@ -74,11 +82,15 @@ export async function localUp(): Promise<void> {
 	console.log(whereToLook(context, seconds));
 }
 
-/** The settings that only the local stack's own copy of the configuration has. */
+/** The stack's configuration, without what is secret. */
+async function configOf(stack: Stack): Promise<Record<string, unknown>> {
+	const { stdout } = await stack.pulumi(["config", "--json", ...stack.configArguments]);
+	return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** The secrets that only the local stack's own copy of the configuration has. */
 async function ensureSecrets(stack: Stack): Promise<void> {
-	const config = async (...args: string[]) => stack.pulumi(["config", ...args, ...stack.configArguments]);
-	const { stdout } = await config("--json");
-	const known = JSON.parse(stdout) as Record<string, unknown>;
+	const known = await configOf(stack);
 	const set = (key: string, value: string) =>
 		stack.pulumi(["config", "set", "--secret", key, ...stack.configArguments], { input: value });
 	if (!("flathub:githubToken" in known)) await set("flathub:githubToken", randomBytes(20).toString("hex"));
@@ -94,10 +106,36 @@ async function secretConfig(stack: Stack, key: string): Promise<string> {
 	return stdout;
 }
 
-async function pulumiUp(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
-	await recoverKilledChange(changeOf(settings), stack, progress);
-	await changeStack(stack, "up", logOf(settings, "up"), progress);
+const remoteBuildersSchema = z.looseObject({
+	"flathub:remoteBuilders": z
+		.looseObject({
+			objectValue: z.record(z.string(), z.looseObject({ host: z.ipv4(), hostKey: z.string().optional() })),
+		})
+		.optional(),
+});
+
+/**
+ * What whoever lends machines to Flathub does: for each remote builder of the configuration a machine at its address, whose
+ * host key the configuration gets, and which lets the stack's deployments in.
+ */
+async function lendRemoteHosts(settings: LocalSettings, stack: Stack, progress: (line: string) => void): Promise<void> {
+	await startEmulation(emulationUser);
+	const hosts = new RemoteHosts({ ...settings, progress });
+	const builders = remoteBuildersSchema.parse(await configOf(stack))["flathub:remoteBuilders"]?.objectValue ?? {};
+	const names = Object.keys(builders);
+	await hosts.start(Object.fromEntries(Object.entries(builders).map(([name, { host }]) => [name, host])));
+	for (const [name, { hostKey }] of Object.entries(builders)) {
+		if (hostKey === hosts.hostKey(name)) continue;
+		const key = `flathub:remoteBuilders.${name}.hostKey`;
+		await stack.pulumi(["config", "set", "--path", key, hosts.hostKey(name), ...stack.configArguments]);
+	}
+	if (names.length === 0) return;
+	progress("deploy key");
+	const key = await deployKey(stack);
+	for (const name of names) await hosts.letIn(name, key);
 }
+
+const emulationUser = "flathub-local";
 
 const changeOf = ({ apiUrl, stateDir }: LocalSettings) => ({ apiUrl, backend: join(stateDir, "pulumi", "backend") });
 
@@ -141,32 +179,6 @@ async function publishSample(world: World, progress: (line: string) => void): Pr
 	}
 }
 
-async function installSample(world: World): Promise<string> {
-	const run = async (...command: string[]) => {
-		const { exitCode, stdout, stderr } = await world.client.run(command);
-		if (exitCode !== 0) throw new Error(`${command.join(" ")}: exit code ${exitCode}\n${stdout}\n${stderr}`);
-		return stdout;
-	};
-	await run(
-		"flatpak",
-		"remote-add",
-		"--user",
-		"--if-not-exists",
-		"flathub",
-		"http://flathub.test/repo/flathub.flatpakrepo",
-	);
-	await run(
-		"flatpak",
-		"remote-add",
-		"--user",
-		"--if-not-exists",
-		"runtimes",
-		"http://runtimes.test/runtimes.flatpakrepo",
-	);
-	await run("flatpak", "install", "--user", "--noninteractive", "--or-update", "flathub", sampleApp);
-	return (await run("flatpak", "run", "--user", sampleApp)).trim();
-}
-
 function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number][]): string {
 	const address = `http://${outputs.publicAddress}`;
 	const width = Math.max(...seconds.map(([title]) => title.length));
@@ -179,7 +191,7 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 		`  the site             ${address}/`,
 		`  Buildbot             ${address}/builds/`,
 		`  both by name         add "${outputs.publicAddress} flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
-		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, builder-2)",
+		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, codethink-1…)",
 		`  push an app          ./scripts/push ${sampleApp}`,
 		"  Pulumi               ./scripts/pulumi local preview",
 		"  take it all down     ./scripts/down local",
@@ -202,6 +214,8 @@ export async function localDown(): Promise<void> {
 				task: async (_, task) => {
 					try {
 						await startCloud(settings);
+						const hosts = new RemoteHosts(settings);
+						for (const name of hosts.names()) await hosts.powerOn(name);
 						const stack = await openStack("local");
 						// A killed `up` leaves its lock behind; nobody else uses this backend.
 						await stack.pulumi(["cancel", "--yes", "--stack", "local"], { mayFail: true });
@@ -213,7 +227,14 @@ export async function localDown(): Promise<void> {
 					}
 				},
 			},
-			{ title: "The world outside", task: async () => stopWorld(settings) },
+			{
+				title: "The world outside",
+				task: async () => {
+					await stopWorld(settings);
+					await new RemoteHosts(settings).stop();
+					await stopEmulation(emulationUser);
+				},
+			},
 			{ title: "Local cloud", task: async () => stopCloud(settings) },
 			{ title: "State", task: () => rmSync(settings.stateDir, { recursive: true, force: true }) },
 		],

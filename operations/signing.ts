@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { run } from "../process/run.ts";
 import { openAccess } from "./access.ts";
+import { makeSigningKeys } from "./signing-keys.ts";
 import type { StackOutputs } from "./stack.ts";
 
 /** Presets the passphrase in repo's gpg-agent, over SSH on stdin; returns when the key has signed. */
@@ -19,21 +16,9 @@ export async function unlockSigning(outputs: StackOutputs, passphrase: string): 
 }
 
 /**
- * Makes a signing key in a GnuPG home that is gone afterwards.
- * @returns the armored secret key, encrypted with the passphrase.
+ * Makes a signing key whose primary and spare are thrown away: for a stack that nobody keeps.
+ * @returns what goes to flathub:signingKey, encrypted with the passphrase.
  */
 export async function makeSigningKey(userId: string, passphrase: string): Promise<string> {
-	const home = mkdtempSync(join(tmpdir(), "flathub-key-"));
-	const gpg = (args: string[], input: string) =>
-		run(["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", ...args], {
-			input,
-		});
-	try {
-		await gpg(["--quick-generate-key", userId, "ed25519", "sign", "2y"], passphrase);
-		const { stdout } = await gpg(["--armor", "--export-secret-keys", userId], passphrase);
-		return `${stdout}\n`;
-	} finally {
-		await run(["gpgconf", "--homedir", home, "--kill", "all"], { mayFail: true });
-		rmSync(home, { recursive: true, force: true });
-	}
+	return (await makeSigningKeys(userId, passphrase)).machine;
 }

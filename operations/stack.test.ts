@@ -23,6 +23,29 @@ describe("mergeStackFile", () => {
 	});
 });
 
+describe("mergeStackFile of remote builders", () => {
+	const merge = (tracked: Record<string, unknown>, copy: Record<string, unknown>) =>
+		mergeStackFile(
+			{ config: { "flathub:remoteBuilders": tracked } },
+			{ config: { "flathub:remoteBuilders": copy } },
+			"http://127.0.0.1:8041",
+		).config["flathub:remoteBuilders"];
+
+	it("keeps the copy's host keys, and no builder whose line is gone", () => {
+		expect(merge({ one: { port: 22 } }, { one: { port: 23, hostKey: "made" }, gone: { hostKey: "x" } })).toEqual({
+			one: { port: 22, hostKey: "made" },
+		});
+	});
+	it("prefers a host key that is tracked", () => {
+		expect(merge({ one: { hostKey: "tracked" } }, { one: { hostKey: "made" } })).toEqual({
+			one: { hostKey: "tracked" },
+		});
+	});
+	it("leaves those alone that have none yet", () => {
+		expect(merge({ one: {} }, {})).toEqual({ one: {} });
+	});
+});
+
 describe("localStackEnvironment", () => {
 	it("lets no Scaleway setting of the caller through", () => {
 		const { env } = localStackEnvironment({
@@ -65,13 +88,17 @@ describe("sshConfig", () => {
 					front: { address: "10.17.0.2", serverId: "fr-par-1/1" },
 					repo: { address: "10.17.0.20", serverId: "fr-par-1/2" },
 				},
-				hostKeys: { front: "ssh-ed25519 AAAAF\n", repo: "ssh-ed25519 AAAAR" },
+				remoteBuilders: { "codethink-1": { host: "198.18.0.21", port: 2222, user: "flathub" } },
+				hostKeys: { front: "ssh-ed25519 AAAAF\n", repo: "ssh-ed25519 AAAAR", "codethink-1": "ssh-ed25519 AAAAC" },
 			},
 			"/dir",
 		);
-		expect(knownHosts).toBe("front ssh-ed25519 AAAAF\nrepo ssh-ed25519 AAAAR\n");
+		expect(knownHosts).toBe("front ssh-ed25519 AAAAF\nrepo ssh-ed25519 AAAAR\ncodethink-1 ssh-ed25519 AAAAC\n");
 		expect(config).toContain("\tStrictHostKeyChecking yes\n");
 		expect(config).toContain("Host front\n\tHostName 198.18.0.100\n\tHostKeyAlias front\nHost repo\n");
 		expect(config).toContain("Host repo\n\tHostName 10.17.0.20\n\tHostKeyAlias repo\n\tProxyJump front\n");
+		expect(config).toContain(
+			"Host codethink-1\n\tHostName 198.18.0.21\n\tPort 2222\n\tUser flathub\n\tHostKeyAlias codethink-1\nHost *\n\tUser root\n",
+		);
 	});
 });

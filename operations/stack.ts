@@ -13,6 +13,8 @@ import { projectDir } from "../project-dir.ts";
 export interface Stack {
 	name: string;
 	env: Record<string, string | undefined>;
+	/** Its configuration. */
+	configFile: string;
 	/** Arguments that every command on the stack's configuration needs. */
 	configArguments: string[];
 	/** Runs `pulumi ARGS` in the project. */
@@ -31,6 +33,7 @@ const exportSchema = z.looseObject({
 					urn: z.string(),
 					type: z.string(),
 					id: z.string().optional(),
+					outputs: z.record(z.string(), z.unknown()).optional(),
 					/** Why it was made only in part. */
 					initErrors: z.array(z.string()).optional(),
 				}),
@@ -56,6 +59,8 @@ const outputsSchema = z.object({
 	publicAddress: z.string(),
 	publicUrl: z.string(),
 	machines: z.record(z.string(), z.object({ address: z.string(), serverId: z.string() })),
+	/** Machines that Pulumi did not make: where their SSH service is, and who logs in. */
+	remoteBuilders: z.record(z.string(), z.object({ host: z.string(), port: z.number(), user: z.string() })).default({}),
 	hostKeys: z.record(z.string(), z.string()),
 	deployKey: z.string(),
 	changeHookSecret: z.string(),
@@ -75,19 +80,21 @@ export async function openStack(name: string, progress: (line: string) => void =
 		);
 	}
 	if (name !== "local") {
-		return makeStack(name, { ...process.env, ...engine.env }, ["--stack", name]);
+		const configFile = join(projectDir, `Pulumi.${name}.yaml`);
+		return makeStack(name, { ...process.env, ...engine.env }, configFile, ["--stack", name]);
 	}
 	const local = localStackEnvironment({ ...process.env, ...engine.env });
 	const configFile = await prepareLocalStack(local.env, local.dir);
-	return makeStack(name, local.env, ["--stack", name, "--config-file", configFile]);
+	return makeStack(name, local.env, configFile, ["--stack", name, "--config-file", configFile]);
 }
 
-function makeStack(name: string, env: Stack["env"], configArguments: string[]): Stack {
+function makeStack(name: string, env: Stack["env"], configFile: string, configArguments: string[]): Stack {
 	const pulumi: Stack["pulumi"] = (args, options = {}) =>
 		run(["pulumi", ...args], { timeoutSeconds: Infinity, ...options, cwd: projectDir, env });
 	return {
 		name,
 		env,
+		configFile,
 		configArguments,
 		pulumi,
 		resources: async () => {
@@ -129,15 +136,34 @@ const stackFileSchema = z.looseObject({
 });
 type StackFile = z.infer<typeof stackFileSchema>;
 
-/** The tracked settings, with the secrets and the salt that only the copy has. */
+const remoteBuildersSchema = z.record(z.string(), z.looseObject({ hostKey: z.string().optional() })).default({});
+
+/** The tracked settings, with what only the copy has: the secrets, the salt, the host keys of machines made at `up`. */
 export function mergeStackFile(tracked: StackFile, copy: StackFile, apiUrl: string): StackFile {
 	const secrets = Object.entries(copy.config).filter(
 		([, value]) => typeof value === "object" && value !== null && "secure" in value,
 	);
 	return {
 		...(copy.encryptionsalt === undefined ? {} : { encryptionsalt: copy.encryptionsalt }),
-		config: { ...tracked.config, "scaleway:apiUrl": apiUrl, ...Object.fromEntries(secrets) },
+		config: {
+			...tracked.config,
+			...withHostKeys(tracked.config, copy.config),
+			"scaleway:apiUrl": apiUrl,
+			...Object.fromEntries(secrets),
+		},
 	};
+}
+
+/** The tracked remote builders; those without a host key get the copy's. */
+function withHostKeys(tracked: StackFile["config"], copy: StackFile["config"]): StackFile["config"] {
+	const key = "flathub:remoteBuilders";
+	if (!(key in tracked)) return {};
+	const known = remoteBuildersSchema.parse(copy[key]);
+	const builders = Object.entries(remoteBuildersSchema.parse(tracked[key])).map(([name, builder]) => {
+		const hostKey = builder.hostKey ?? known[name]?.hostKey;
+		return [name, { ...builder, ...(hostKey === undefined ? {} : { hostKey }) }];
+	});
+	return { [key]: Object.fromEntries(builders) };
 }
 
 /** Makes the stack and the copy of its configuration if they are not there; brings the copy up to date with Pulumi.local.yaml. */

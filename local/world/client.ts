@@ -23,6 +23,8 @@ exec setpriv --reuid="$user" --regid="$user" --init-groups --reset-env \\
 	env XDG_RUNTIME_DIR=/run/user/${USER_ID} LANG=C.UTF-8 "$@"
 `;
 
+const INSTALL = ["flatpak", "install", "--user", "--noninteractive"];
+
 const IMAGE_KEY = recipeKey({ suite: SUITE, packages: PACKAGES, user: USER_ID, session: SESSION });
 
 export interface ClientOptions {
@@ -31,8 +33,13 @@ export interface ClientOptions {
 	cacheDir: string;
 	/** Network namespace that the machine lives in. */
 	namespace: string;
+	/** Flathub's. Default: `flathub.test`. */
+	domain?: string;
 	onProgress?: (line: string) => void;
 }
+
+/** Flatpak's names of the architectures that the machine can run, some of them emulated. */
+export type AppArchitecture = "x86_64" | "i386" | "aarch64" | "arm";
 
 export interface ClientRunOptions {
 	/** Default: 300. */
@@ -147,6 +154,63 @@ export class FlatpakClient {
 			mayFail: true,
 			timeoutSeconds: options.timeoutSeconds ?? 300,
 		});
+	}
+
+	/** Add the remotes `flathub` and, for the apps' runtimes, `runtimes`, as a user does who has opened their files. */
+	async #addRemotes(): Promise<void> {
+		const add = ["flatpak", "remote-add", "--user", "--if-not-exists"];
+		await this.#succeed(...add, "flathub", `http://${this.#domain}/repo/flathub.flatpakrepo`);
+		await this.#succeed(...add, "runtimes", "http://runtimes.test/runtimes.flatpakrepo");
+	}
+
+	get #domain(): string {
+		return this.#options.domain ?? "flathub.test";
+	}
+
+	/**
+	 * Install what Flathub has published of an app for one architecture, or update to it, every signature verified, and run it.
+	 *
+	 * @returns what the app printed, without white space around it
+	 * @throws Error with what the failed command said
+	 */
+	async installAndRun(app: string, architecture: AppArchitecture): Promise<string> {
+		await this.#addRemotes();
+		if (architecture === "i386") await this.#installBundle(app);
+		else await this.#succeed(...INSTALL, "--or-update", `--arch=${architecture}`, "flathub", app);
+		return (await this.#succeed("flatpak", "run", "--user", `--arch=${architecture}`, app)).stdout.trim();
+	}
+
+	// An x86_64 flatpak does not offer an i386 ref that exists for x86_64 too: its part of the summary index holds only what
+	// fits the machine best. So that one is pulled by ostree, and installed from a bundle.
+	async #installBundle(app: string): Promise<void> {
+		const directory = "/home/user/i386";
+		const repository = `${directory}/repo`;
+		const keyring = `${directory}/key.gpg`;
+		const bundle = `${directory}/app.flatpak`;
+		const ostree = (...args: string[]) => this.#succeed("ostree", `--repo=${repository}`, ...args);
+		await this.#succeed("rm", "-rf", directory);
+		await this.#succeed("mkdir", directory);
+		await ostree("init", "--mode=archive");
+		const { stdout: file } = await this.#succeed(
+			...["curl", "--silent", "--show-error", "--fail", `http://${this.#domain}/repo/flathub.flatpakrepo`],
+		);
+		const key = /^GPGKey=(\S+)$/m.exec(file)?.[1];
+		if (key === undefined) throw new Error(`http://${this.#domain}/repo/flathub.flatpakrepo has no line GPGKey=`);
+		await this.#succeed("sh", "-c", `echo ${key} | base64 -d >${keyring}`);
+		await ostree(
+			...["remote", "add", `--gpg-import=${keyring}`, "--set=gpg-verify=true", "--set=gpg-verify-summary=true"],
+			...["flathub", `http://${this.#domain}/repo/`],
+		);
+		await ostree("pull", "--mirror", "flathub", `app/${app}/i386/stable`);
+		await this.#succeed("flatpak", "build-bundle", "--arch=i386", repository, bundle, app, "stable");
+		await this.#succeed(...INSTALL, "--reinstall", "--bundle", bundle);
+	}
+
+	async #succeed(...argv: string[]): Promise<Finished> {
+		const finished = await this.run(argv);
+		if (finished.exitCode === 0) return finished;
+		const { exitCode, stdout, stderr } = finished;
+		throw new Error(`${argv.join(" ")} on the user's machine: exit code ${exitCode}\n${stdout}\n${stderr}`);
 	}
 
 	/** End what runs on the machine. */

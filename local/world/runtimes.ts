@@ -11,7 +11,7 @@ import { makeDebianRoot } from "../debian/root.ts";
 const RUNTIME_BRANCH = "1";
 
 /** Flatpak's names of the architectures that have a runtime, and Debian's. */
-const RUNTIME_ARCHITECTURES = { x86_64: "amd64", i386: "i386" } as const;
+const RUNTIME_ARCHITECTURES = { x86_64: "amd64", i386: "i386", aarch64: "arm64", arm: "armhf" } as const;
 
 type Architecture = keyof typeof RUNTIME_ARCHITECTURES;
 
@@ -20,7 +20,7 @@ interface Recipe {
 	packages: readonly string[];
 }
 
-// Debian 12: the last release that is made whole for i386. Both architectures come from the same one.
+// Debian 12: the last release that is made whole for i386. All architectures come from the same one.
 const SUITE = "bookworm";
 
 const BASE = ["base-files", "bash", "coreutils", "dash", "grep", "libc-bin", "libc6", "sed"];
@@ -114,8 +114,8 @@ export interface RuntimesOptions {
 
 /**
  * A folder to be served at `http://runtimes.test/`: `repo/`, a signed OSTree repository with the test runtime and SDK for
- * x86_64 and i386, and `runtimes.flatpakrepo`. Needs root, mmdebstrap, flatpak, ostree and gpg. The signing key is thrown
- * away once the repository is complete.
+ * every architecture, and `runtimes.flatpakrepo`. Needs root, mmdebstrap, flatpak, ostree and gpg; nothing of another
+ * architecture is run. The signing key is thrown away once the repository is complete.
  */
 export function buildRuntimes({ cacheDir, onProgress = () => {} }: RuntimesOptions): Promise<string> {
 	return cachedDirectory(join(cacheDir, `runtimes-${recipeKey(recipe)}`), async (directory) => {

@@ -13,11 +13,12 @@ import { writeWhole } from "../whole-file.ts";
 import { FlatpakClient } from "./client.ts";
 import type { Delivery } from "./github/deliveries.ts";
 import { nameSchema } from "./github/names.ts";
-import { type Configuration, configurationSchema } from "./github/options.ts";
+import { type Configuration, configurationSchema, type Settings } from "./github/options.ts";
 import { DEFAULT_BRANCH, GIT_ENVIRONMENT } from "./github/repositories.ts";
 import type { CommitStatus } from "./github/statuses.ts";
 import { attach, detach, endAllIn } from "./network.ts";
 import { recordedProcess, startRecorded, stopRecorded } from "./recorded-process.ts";
+import { RemoteHosts } from "./remote-hosts.ts";
 import { buildRuntimes } from "./runtimes.ts";
 import { fetchSources } from "./sources.ts";
 
@@ -51,7 +52,7 @@ export interface Push {
 	/** Name of the repository: the app's id. Made if it is not there. */
 	app: string;
 	/** Path → content: what the repository then holds, and nothing else. Either this or `directory`. */
-	files?: Record<string, string>;
+	files?: Record<string, string | Uint8Array>;
 	directory?: string;
 	/** Default: `master`, the default branch of every repository here. */
 	branch?: string;
@@ -75,6 +76,8 @@ const startOptions = z.object({
 export class World {
 	/** The Flatpak user's machine. */
 	readonly client: FlatpakClient;
+	/** The machines lent to Flathub as remote builders. They are started before the rest of the world, and stopped after it. */
+	readonly remoteHosts: RemoteHosts;
 	readonly #options: WorldOptions;
 	readonly #stateDir: string;
 	readonly #cacheDir: string;
@@ -87,10 +90,12 @@ export class World {
 		this.#stateDir = join(options.stateDir, "world");
 		this.#cacheDir = join(options.cacheDir, "world");
 		this.#progress = options.progress ?? (() => {});
+		this.remoteHosts = new RemoteHosts({ ...options, progress: this.#progress });
 		this.client = new FlatpakClient({
 			stateDir: this.#stateDir,
 			cacheDir: this.#cacheDir,
 			namespace: `${this.#prefix}-user`,
+			...(options.domain !== undefined && { domain: options.domain }),
 			onProgress: this.#progress,
 		});
 	}
@@ -130,10 +135,7 @@ export class World {
 	}
 
 	async #startGitHub(runtimes: string, sources: string): Promise<void> {
-		const settings = {
-			token: this.#options.githubToken,
-			hook: { url: this.#options.webhookUrl, secret: this.#options.webhookSecret },
-		};
+		const settings = this.#settings();
 		const configuration: Configuration = {
 			stateDir: this.#file("github"),
 			publicUrl: "http://github.test",
@@ -163,6 +165,19 @@ export class World {
 			await this.#waitForGitHub();
 		}
 		await this.#admin("PUT", "/admin/settings", settings);
+	}
+
+	#settings(): Settings {
+		return {
+			token: this.#options.githubToken,
+			hook: { url: this.#options.webhookUrl, secret: this.#options.webhookSecret },
+		};
+	}
+
+	/** Whether pushes from now on are announced to nobody, as if GitHub's deliveries did not arrive. `start` ends that. */
+	async loseDeliveries(lose: boolean): Promise<void> {
+		const settings = this.#settings();
+		await this.#admin("PUT", "/admin/settings", lose ? { ...settings, hook: null } : settings);
 	}
 
 	async #serverCode(): Promise<Record<string, string>> {

@@ -50,6 +50,19 @@ export class Cgroup {
 		return entries(this.path).filter((name) => existsSync(path.join(this.path, name, "cgroup.procs")));
 	}
 
+	/** Stops every process in it where it is; answers whether all stand still. Only a kill ends that. */
+	freeze(): boolean {
+		if (!this.populated) return true;
+		writeFileSync(path.join(this.path, "cgroup.freeze"), "1");
+		return readFileSync(path.join(this.path, "cgroup.events"), "utf8").includes("frozen 1");
+	}
+
+	/** Kills every process in it; answers whether none is left. */
+	kill(): boolean {
+		if (this.populated) killBelow(this.path);
+		return !this.populated;
+	}
+
 	/** Ends every process in it by force and removes it. */
 	async destroy(): Promise<void> {
 		// In one loop: a process that was just being started may join until the cgroup is gone, and fails from then on.

@@ -277,7 +277,7 @@ export function createHost(options: HostOptions = {}): Host {
 					);
 					if (spec.publicNic || _) await servePublic();
 				});
-				await machine.startMachine(place, spec, async (leader) => {
+				await machine.startServer(place, spec, async (leader) => {
 					if (spec.publicNic) await plugPublic(spec.id, spec.publicNic, leader);
 				});
 				running.add(spec.id);

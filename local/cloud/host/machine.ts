@@ -10,7 +10,7 @@ import { startDaemon } from "./daemon.ts";
 import { entries, type Place, readJson, serverDirectory, writeJson } from "./state.ts";
 import { attachVolume, detachVolume } from "./volume.ts";
 
-// A server's machine: a root disk over the image, and a container with an init of its own.
+// A machine: a root disk over the image, and a container with an init of its own.
 
 /** What is kept of a server beside its root disk. */
 export interface ServerRecord {
@@ -94,29 +94,57 @@ while :; do
 	[ "$status" -eq 133 ] || exit "$status"
 done`;
 
+/** What a machine is started with, beside its root disk. */
+export interface MachineSpec {
+	id: string;
+	/** Host name. */
+	name: string;
+	/** Data volumes, to appear under the names that Scaleway's have. */
+	volumeIds: readonly string[];
+	/** A network namespace under /run/netns to live in, with its NIC; default: one of its own, without a NIC. */
+	networkNamespace?: string;
+	/** Words for init; with `scaleway` among the first it waits until the NIC `ens2` is there. */
+	initArguments: readonly string[];
+	/** Puts into the mounted root disk what a machine finds there at each start. */
+	furnish(root: string): void;
+}
+
 /**
  * Starts a prepared server; returns once its init runs. `beforeInit` is called once the machine's namespaces exist; for a
  * server with a public NIC init waits until `ens2` is there.
  */
-export async function startMachine(
+export async function startServer(
 	place: Place,
 	spec: ServerSpec,
 	beforeInit: (leader: Leader) => Promise<void>,
 ): Promise<void> {
+	const { id, name, volumeIds } = spec;
+	const record = serverRecord(place, id);
+	await clearMachine(place, id); // by the record of how it was started before
+	if (record) writeJson(recordFile(place, id), { ...record, name, spec });
+	const initArguments = spec.publicNic ? ["scaleway"] : [];
+	const furnish = (root: string) => writeSeed(root, spec);
+	await startMachine(place, { id, name, volumeIds, initArguments, furnish }, beforeInit);
+}
+
+/** Starts a prepared machine; returns once its init runs. `beforeInit` is called once the machine's namespaces exist. */
+export async function startMachine(
+	place: Place,
+	spec: MachineSpec,
+	beforeInit: (leader: Leader) => Promise<void> = async () => {},
+): Promise<void> {
+	const what = `server ${spec.id} (${spec.name})`;
 	const record = serverRecord(place, spec.id);
-	if (!record) throw new Error(`server ${spec.id} (${spec.name}): has no root disk; prepare it first`);
+	if (!record) throw new Error(`${what}: has no root disk; prepare it first`);
 	if (!existsSync(record.image)) {
-		throw new Error(
-			`server ${spec.id} (${spec.name}): its image ${record.image} is gone; delete the server and make it again`,
-		);
+		throw new Error(`${what}: its image ${record.image} is gone; delete the server and make it again`);
 	}
 	await clearMachine(place, spec.id);
-	writeJson(recordFile(place, spec.id), { ...record, name: spec.name, spec });
 	const directory = serverDirectory(place, spec.id);
 	const root = rootDirectory(place, spec.id);
 	const layers = `lowerdir=${record.image},upperdir=${directory}/upper,workdir=${directory}/work`;
 	await run(["mount", "-t", "overlay", "-o", layers, "overlay", root]);
-	writeSeed(root, spec);
+	spec.furnish(root);
 
 	const devices = await Promise.all(spec.volumeIds.map((id) => attachVolume(place, id)));
 	const links = spec.volumeIds.flatMap((id, index) => [
@@ -131,18 +159,15 @@ export async function startMachine(
 			`--machine=${containerName(place, spec.id)}`,
 			`--hostname=${spec.name}`,
 		],
-		...[
-			"--register=no",
-			"--keep-unit",
-			"--private-network",
-			"--resolv-conf=off",
-			"--link-journal=no",
-			"--timezone=off",
-		],
+		...(spec.networkNamespace === undefined
+			? ["--private-network"]
+			: // Only a private one brings the capability along.
+				[`--network-namespace-path=/run/netns/${spec.networkNamespace}`, "--capability=CAP_NET_ADMIN"]),
+		...["--register=no", "--keep-unit", "--resolv-conf=off", "--link-journal=no", "--timezone=off"],
 		...["--console=read-only", "--kill-signal=SIGRTMIN+4"],
 		...devices.map((device) => `--bind=${device}`),
 		...(existsSync("/dev/fuse") ? ["--bind=/dev/fuse"] : []),
-		...["--", "/bin/sh", "-c", firstProcess, "init", ...links, "--", ...(spec.publicNic ? ["scaleway"] : [])],
+		...["--", "/bin/sh", "-c", firstProcess, "init", ...links, "--", ...spec.initArguments],
 	];
 	const { name: cgroupName } = cgroup(place, spec.id);
 	await startDaemon(cgroup(place, spec.id), ["sh", "-c", launcher, "sh", cgroupName, ...argv], {
@@ -153,7 +178,6 @@ export async function startMachine(
 		if (answer !== undefined && answer !== false) return answer;
 		throw new Error(tail(consoleLog(place, spec.id)));
 	};
-	const what = `server ${spec.id} (${spec.name})`;
 	try {
 		const started = await poll(`${what}: its machine to start`, 60, () => orSaid(findLeader(place, spec.id)), 0.05);
 		writeJson(leaderFile(place, spec.id), started);
