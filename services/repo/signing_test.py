@@ -36,6 +36,19 @@ def test_the_key_is_encrypted_on_disk_and_importing_it_again_changes_nothing(mac
     signing.require_signing(machine.settings)
 
 
+def test_an_import_that_was_killed_is_done_again(machine):
+    # Where it leaves the old secrets until the new one is there.
+    aside = machine.settings.signer / "replaced-keys"
+    aside.mkdir()
+    for path in (machine.settings.signer / "private-keys-v1.d").glob("*.key"):
+        path.rename(aside / path.name)
+    with pytest.raises(signing.Failing, match="No secret key"):
+        signing.require_signing(machine.settings)
+    signing.import_key(machine.settings, machine.root / "signing-key.asc")
+    signing.require_signing(machine.settings)
+    assert not aside.exists()
+
+
 @pytest.mark.skipif(not restricted_presets(), reason="needs GnuPG 2.4, as the machines have it")
 def test_the_publishers_socket_gives_no_key_away(machine):
     grip = signing.keygrips(machine.settings)[0]
