@@ -6,6 +6,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHost, type HostOptions } from "../../local/cloud/host/hypervisor.ts";
+import { cutPower } from "../../local/cloud/host/power-cut.ts";
 import type { NicSpec, SecurityGroupSpec, ServerSpec } from "../../local/cloud/hypervisor.ts";
 
 // Real machines in a data centre of its own name and addresses, beside any other on this host.
@@ -376,6 +377,20 @@ describe("machines", () => {
 			macAddress: "02:00:00:00:00:0a",
 		});
 		await hasAddress((...argv) => host.enter(ids.other, argv), "10.17.0.20/24");
+	});
+
+	it("a power cut ends a machine at once and loses what its volume had not been sent", async () => {
+		const inOther = (...argv: string[]) => host.enter(ids.other, argv, { timeoutSeconds: 60 });
+		await inOther("sh", "-c", "echo sent >/srv/sent; sync; echo unsent >/srv/unsent; echo kept >/root/kept");
+		const place = { prefix, directory: path.join(state, "host"), imageDirectory: "" };
+		exits.length = 0;
+		await cutPower(place, ids.other);
+		await poll("the exit is reported", 60, async () => (exits.includes(ids.other) ? true : undefined));
+		expect(host.isRunning(ids.other)).toBe(false);
+		await cutPower(place, ids.other);
+		await host.powerOn({ ...repo, id: ids.other });
+		await inOther("mount", device, "/srv");
+		expect(await inOther("sh", "-c", "cat /srv/sent /root/kept; ls /srv")).toBe("sent\nkept\nfile\nlost+found\nsent");
 	});
 
 	it("a power cycle keeps the root disk and is no first boot", async () => {

@@ -1,0 +1,56 @@
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { projectDir } from "../../project-dir.ts";
+import { finalStatus, flathub } from "./flathub.ts";
+
+/** What strangers may try: each with an inert payload, each answered on that build or request alone. */
+export function hostileTests(): void {
+	describe("a hostile build", () => {
+		it("gets at nothing: its build fails if any of its attempts works", async () => {
+			const { world } = flathub;
+			const app = "org.flathub.test.Hostile";
+			const { commit } = await world.push({
+				app,
+				directory: join(projectDir, "test/stack/apps", app),
+				message: "try everything",
+			});
+			expect(await finalStatus(world, app, commit, "flathub/build-x86_64")).toBe("success");
+		});
+
+		it.each([
+			["the master's worker port", "10.17.0.10", 9989],
+			["the master's web service", "10.17.0.10", 8010],
+			["the repository", "10.17.0.20", 80],
+			["another builder", "10.17.0.31", 22],
+			["the metadata service", "169.254.42.42", 80],
+		])("can't connect to %s as the user that builds", async (_, host, port) => {
+			const { exitCode } = await flathub.access.ssh(
+				"builder-2",
+				["runuser", "-u", "build", "--", "timeout", "4", "bash", "-c", `exec 3<>/dev/tcp/${host}/${port}`],
+				{ mayFail: true },
+			);
+			expect(exitCode).not.toBe(0);
+		});
+	});
+
+	describe("the change hook", () => {
+		const post = (body: string, headers: Record<string, string>) =>
+			fetch(`http://${flathub.outputs.publicAddress}/builds/change_hook/github`, { method: "POST", body, headers });
+		const push = {
+			"content-type": "application/json",
+			"x-github-event": "push",
+			"x-github-delivery": "no-such-delivery",
+		};
+
+		it.each<[string, string, Record<string, string>, number[]]>([
+			["unsigned", "{}", push, [400, 401, 403]],
+			["wrongly signed", "{}", { ...push, "x-hub-signature-256": `sha256=${"0".repeat(64)}` }, [400, 401, 403]],
+			["signed with sha1 only", "{}", { ...push, "x-hub-signature": `sha1=${"0".repeat(40)}` }, [400, 401, 403]],
+			["huge", "x".repeat(6 * 1024 * 1024), push, [413]],
+			["not JSON", "not JSON", { ...push, "x-hub-signature-256": "sha256=nonsense" }, [400, 401, 403]],
+		])("refuses a delivery that is %s", async (_, body, headers, statuses) => {
+			const response = await post(body, headers);
+			expect(statuses).toContain(response.status);
+		});
+	});
+}

@@ -1,0 +1,49 @@
+import { describe, expect, it } from "vitest";
+import { poll } from "../../process/poll.ts";
+import { finalStatus, flathub } from "./flathub.ts";
+import { shellApp } from "./shell-app.ts";
+
+const shell = "org.flathub.test.Shell";
+
+/** Many apps at once, and many commits of one. */
+export function schedulingTests(): void {
+	describe("ten apps that are pushed at once", () => {
+		it("are all built for every architecture and published, and a user sees them", async () => {
+			const { world } = flathub;
+			const apps = Array.from({ length: 10 }, (_, index) => `org.flathub.test.Many${index + 1}`);
+			const pushed = await Promise.all(
+				apps.map(async (app) => ({
+					app,
+					...(await world.push({ app, files: shellApp(app), message: "first version" })),
+				})),
+			);
+			const states = await Promise.all(
+				pushed.map(async ({ app, commit }) => [app, await finalStatus(world, app, commit, "flathub/publish", 2400)]),
+			);
+			expect(states).toEqual(apps.map((app) => [app, "success"]));
+			const { stdout } = await world.client.run(["flatpak", "remote-ls", "--user", "--columns=application", "flathub"]);
+			expect(stdout.split("\n")).toEqual(expect.arrayContaining(apps));
+		}, 3_000_000);
+	});
+
+	describe("three commits of one app in quick succession", () => {
+		it("publish the first and the last; the one that waited says that it was superseded", async () => {
+			const { world, buildbot } = flathub;
+			const first = await world.pushSample(shell);
+			await poll("the first commit's builds", 300, async () =>
+				(await buildbot.builds(first.commit)).find(({ builder }) => builder.startsWith("build-")),
+			);
+			const second = await world.pushSample(shell);
+			const third = await world.pushSample(shell);
+			expect(await finalStatus(world, shell, third.commit, "flathub/publish")).toBe("success");
+			expect(await finalStatus(world, shell, first.commit, "flathub/publish")).toBe("success");
+			const superseded = await poll("the final status of the commit that waited", 60, async () =>
+				(await world.statuses(shell, second.commit)).find(({ state }) => state !== "pending"),
+			);
+			expect(superseded.state).not.toBe("success");
+			expect(superseded.description).toContain("uperseded");
+			const built = (await buildbot.builds(second.commit)).filter(({ builder }) => builder.startsWith("build-"));
+			expect(built).toEqual([]);
+		}, 1_200_000);
+	});
+}
