@@ -237,6 +237,92 @@ describe("the rest of the API", () => {
 	});
 });
 
+describe("what the master asks of the API", () => {
+	const get = (path: string, headers: Record<string, string> = { authorization: `token ${TOKEN}` }) =>
+		fetch(`${url}/api/v3/${path}`, { headers });
+	const repository = "repos/flathub/org.example.App";
+
+	it("lists an organisation's repositories by their last push, in pages that name the next", async () => {
+		for (const name of ["org.example.B", "org.example.C"]) {
+			await github.admin.inject({ method: "PUT", url: `/admin/repositories/flathub/${name}` });
+		}
+		await pushFirst();
+		const first = await get("orgs/flathub/repos?sort=pushed&direction=desc&per_page=2");
+		const repositories = (await first.json()) as { name: string; pushed_at: string | null; default_branch: string }[];
+		expect(repositories[0]).toMatchObject({ name: "org.example.App", default_branch: "master" });
+		expect(repositories[0]?.pushed_at).toMatch(/^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+		expect(repositories[1]?.pushed_at).toBeNull();
+		const next = /<([^>]*)>; rel="next"/.exec(first.headers.get("link") ?? "")?.[1];
+		expect(next).toMatch(/^http:\/\/github\.test\/api\/v3\/orgs\/flathub\/repos\?.*page=2/);
+		const second = await fetch((next as string).replace("http://github.test", url));
+		expect(await second.json()).toHaveLength(1);
+		expect(second.headers.get("link")).not.toContain("next");
+		expect((await get("orgs/nobody/repos")).status).toBe(404);
+		expect((await get("orgs/flathub/repos?order=pushed")).status).toBe(422);
+		expect((await get("orgs/flathub/repos?per_page=101")).status).toBe(422);
+	});
+
+	it("gives a file at a commit as it is", async () => {
+		const sha = await pushFirst();
+		const raw = { accept: "application/vnd.github.raw+json", authorization: `token ${TOKEN}` };
+		expect(await (await get(`${repository}/contents/one?ref=${sha}`, raw)).text()).toBe("1");
+		expect((await get(`${repository}/contents/two?ref=${sha}`, raw)).status).toBe(404);
+		expect((await get(`${repository}/contents/one?ref=${"1".repeat(40)}`, raw)).status).toBe(404);
+		expect((await get(`${repository}/contents/one?ref=master`, raw)).status).toBe(422);
+		expect((await get(`${repository}/contents/one?ref=${sha}`)).status).toBe(415);
+	});
+
+	it("tells a branch's head with its message", async () => {
+		const sha = await pushFirst();
+		await git("-C", "tree", "push", "--quiet", remote(), "master:refs/heads/a/b");
+		for (const branch of ["master", "a%2Fb"]) {
+			expect(await (await get(`${repository}/branches/${branch}`)).json()).toMatchObject({
+				commit: {
+					sha,
+					html_url: `http://github.test/flathub/org.example.App/commit/${sha}`,
+					commit: { message: "one", author: { name: "A" } },
+				},
+			});
+		}
+		expect((await get(`${repository}/branches/none`)).status).toBe(404);
+	});
+
+	it("combines the last status of each context", async () => {
+		const sha = await pushFirst();
+		const set = (context: string, state: string) =>
+			fetch(`${url}/api/v3/${repository}/statuses/${sha}`, {
+				method: "POST",
+				headers: { authorization: `token ${TOKEN}`, "content-type": "application/json" },
+				body: JSON.stringify({ context, state }),
+			});
+		const combined = async () => (await get(`${repository}/commits/${sha}/status?per_page=100`)).json();
+		expect(await combined()).toMatchObject({ state: "pending", statuses: [], total_count: 0 });
+		await set("a", "pending");
+		await set("a", "success");
+		expect(await combined()).toMatchObject({ state: "success", statuses: [{ context: "a", state: "success" }] });
+		await set("b", "error");
+		expect(await combined()).toMatchObject({ state: "failure", total_count: 2 });
+		expect((await get(`${repository}/commits/${"1".repeat(40)}/status`)).status).toBe(422);
+	});
+
+	it("is refused with a wrong token", async () => {
+		expect((await get("orgs/flathub/repos", { authorization: "token wrong" })).status).toBe(401);
+		expect((await get("orgs/flathub/repos", {})).status).toBe(200);
+	});
+});
+
+it("loses deliveries while it is told to", async () => {
+	const lose = (value: boolean) =>
+		github.admin.inject({ method: "PUT", url: "/admin/lose-deliveries", payload: { lose: value } });
+	expect((await lose(true)).statusCode).toBe(200);
+	await pushFirst();
+	expect((await lose(false)).statusCode).toBe(200);
+	const second = await commit("two", "2");
+	await git("-C", "tree", "push", "--quiet", remote(), "master");
+	await expect.poll(() => received.length).toBe(1);
+	expect(JSON.parse(received[0]?.body ?? "")).toMatchObject({ after: second });
+});
+
 describe("a static site", () => {
 	const get = (path: string) => github.public.inject({ url: path, headers: { host: "runtimes.test" } });
 

@@ -9,10 +9,11 @@ import { Deliveries, type DeliveryOptions } from "./deliveries.ts";
 import { ApiError } from "./error.ts";
 import { nameSchema, shaSchema } from "./names.ts";
 import { type Configuration, type Settings, settingsSchema } from "./options.ts";
-import { hasCommit, Repositories, type Repository, readRefs } from "./repositories.ts";
+import { pageOf, pageSchema } from "./pages.ts";
+import { hasCommit, Repositories, type Repository, readFileAt, readRefs } from "./repositories.ts";
 import { serveFile } from "./site.ts";
-import { newStatusSchema, Statuses } from "./statuses.ts";
-import { pingPayload, pushPayload, refUpdates, repositoryPayload } from "./webhook.ts";
+import { combine, newStatusSchema, Statuses } from "./statuses.ts";
+import { commitPayload, pingPayload, pushPayload, refUpdates, repositoryPayload } from "./webhook.ts";
 
 export interface GitHub {
 	/** What the world sees: git, the API, the static sites. */
@@ -24,6 +25,16 @@ export interface GitHub {
 }
 
 const repositoryParams = z.strictObject({ owner: nameSchema, name: nameSchema });
+/** The organisation that the webhook belongs to; it is there without a repository. */
+const ORGANIZATION = "flathub";
+
+const listQuery = pageSchema.extend({
+	sort: z.enum(["pushed", "full_name"]).default("full_name"),
+	direction: z.enum(["asc", "desc"]).optional(),
+});
+const fileQuery = z.strictObject({ ref: shaSchema });
+const RAW = "application/vnd.github.raw+json";
+
 const commitParams = z.strictObject({ owner: nameSchema, name: nameSchema, sha: shaSchema });
 
 /** A stand-in for github.com as far as Flathub uses it. Listens on nothing yet. */
@@ -38,17 +49,23 @@ export function createGitHub(
 	const statuses = new Statuses(join(configuration.stateDir, "statuses"));
 	const deliveries = new Deliveries(join(configuration.stateDir, "deliveries.jsonl"), deliveryOptions);
 	let settings: Settings = configuration.settings;
+	/** Pushes are announced to nobody, as when GitHub can't reach the hook. */
+	let losesDeliveries = false;
 	/** Pushes to one repository, one after another: a push's refs are compared around it. */
 	const pushes = new Map<string, Promise<unknown>>();
 
 	async function receivePack(repository: Repository, user: string, reply: FastifyReply, run: () => Promise<void>) {
 		const key = repository.directory;
 		const push = (pushes.get(key) ?? Promise.resolve()).then(async () => {
+			// git's client may be told to go before the refs are compared.
+			const lost = losesDeliveries;
 			const before = await readRefs(key);
 			await run();
 			const after = await readRefs(key);
-			for (const update of refUpdates(before, after)) {
-				if (settings.hook === null) continue;
+			const updates = refUpdates(before, after);
+			if (updates.length > 0) await repositories.notePush(repository);
+			for (const update of updates) {
+				if (settings.hook === null || lost) continue;
 				const payload = await pushPayload(repository, update, before, user, publicUrl);
 				void deliveries.send(settings.hook, {
 					event: "push",
@@ -67,6 +84,12 @@ export function createGitHub(
 		return reply;
 	}
 
+	const describeRepository = (repository: Repository) => ({
+		...repositoryPayload(repository, publicUrl),
+		// GitHub's times have no fractions.
+		pushed_at: repository.pushedAt === null ? null : repository.pushedAt.toISOString().replace(/\.[0-9]+/, ""),
+	});
+
 	const app = fastify({ logger: false, bodyLimit: 1024 * 1024, requestTimeout: 0 });
 	app.setErrorHandler(sendError);
 	app.setNotFoundHandler((_request, reply) =>
@@ -81,7 +104,13 @@ export function createGitHub(
 
 	app.addHook("onRequest", async (request, reply) => {
 		const site = sites[request.hostname];
-		if (site === undefined) return;
+		if (site === undefined) {
+			// Who gives no token may read; a wrong one is refused, as GitHub does.
+			const { authorization } = request.headers;
+			if (request.url.startsWith("/api/v3/") && authorization !== undefined && !hasToken(authorization, settings.token))
+				throw new ApiError(401, "Bad credentials");
+			return;
+		}
 		if (request.method !== "GET" && request.method !== "HEAD")
 			return reply.code(405).send({ message: "Method Not Allowed" });
 		return serveFile(site, request, reply);
@@ -128,7 +157,65 @@ export function createGitHub(
 	const api = "/api/v3/repos/:owner/:name";
 	app.get(api, async (request) => {
 		const { owner, name } = parse(repositoryParams, request.params);
-		return repositoryPayload(await repositories.find(owner, name), publicUrl);
+		return describeRepository(await repositories.find(owner, name));
+	});
+	app.get("/api/v3/orgs/:owner/repos", async (request, reply) => {
+		const { owner } = parse(z.strictObject({ owner: nameSchema }), request.params);
+		const query = parse(listQuery.strict(), request.query);
+		const owned = (await repositories.list()).filter((repository) => repository.owner === owner);
+		if (owned.length === 0 && owner !== ORGANIZATION) throw new ApiError(404, "Not Found");
+		// GitHub's default: by name upwards, by time downwards.
+		const descending = (query.direction ?? (query.sort === "pushed" ? "desc" : "asc")) === "desc";
+		const pushed = ({ pushedAt }: Repository) => pushedAt?.getTime() ?? 0;
+		const sorted = owned.sort((a, b) =>
+			query.sort === "pushed" ? pushed(a) - pushed(b) : a.name < b.name ? -1 : Number(a.name > b.name),
+		);
+		const { items, link } = pageOf(
+			descending ? sorted.reverse() : sorted,
+			query,
+			new URL(`${publicUrl}${request.url}`),
+		);
+		if (link !== undefined) reply.header("link", link);
+		return items.map(describeRepository);
+	});
+	app.get(`${api}/contents/*`, async (request, reply) => {
+		const { "*": path, ...params } = request.params as Record<string, string>;
+		const { owner, name } = parse(repositoryParams, params);
+		const { ref } = parse(fileQuery, request.query);
+		if (request.headers.accept !== RAW) throw new ApiError(415, `Accept: expected ${RAW}`);
+		const { directory } = await repositories.find(owner, name);
+		if (!(await hasCommit(directory, ref))) throw new ApiError(404, `No commit found for the ref ${ref}`);
+		const content = await readFileAt(directory, ref, path ?? "");
+		if (content === undefined) throw new ApiError(404, "Not Found");
+		return reply.type(`${RAW}; charset=utf-8`).send(content);
+	});
+	app.get(`${api}/branches/*`, async (request) => {
+		const { "*": branch = "", ...params } = request.params as Record<string, string>;
+		const { owner, name } = parse(repositoryParams, params);
+		const repository = await repositories.find(owner, name);
+		const sha = (await readRefs(repository.directory)).get(`refs/heads/${branch}`);
+		if (sha === undefined) throw new ApiError(404, "Branch not found");
+		const page = `${publicUrl}/${owner}/${name}`;
+		const { message, timestamp, url, author, committer } = await commitPayload(repository, sha, page, true);
+		const dated = (person: typeof author) => ({ name: person.name, email: person.email, date: timestamp });
+		return {
+			name: branch,
+			commit: {
+				sha,
+				url: `${apiUrl}/repos/${owner}/${name}/commits/${sha}`,
+				html_url: url,
+				commit: { message, author: dated(author), committer: dated(committer) },
+			},
+			protected: false,
+		};
+	});
+	app.get(`${api}/commits/:sha/status`, async (request) => {
+		const { owner, name, sha } = parse(commitParams, request.params);
+		parse(pageSchema.strict(), request.query);
+		const { directory } = await repositories.find(owner, name);
+		if (!(await hasCommit(directory, sha))) throw new ApiError(422, `No commit found for SHA: ${sha}`);
+		const { state, statuses: last } = combine(await statuses.list(owner, name, sha));
+		return { state, statuses: last, sha, total_count: last.length };
 	});
 	app.get(`${api}/branches`, async (request) => {
 		const { owner, name } = parse(repositoryParams, request.params);
@@ -172,12 +259,16 @@ export function createGitHub(
 	});
 	admin.get("/admin/deliveries", async () => deliveries.list());
 	admin.get("/admin/hook", async () => ({ url: settings.hook?.url ?? null }));
+	admin.put("/admin/lose-deliveries", async (request) => {
+		losesDeliveries = parse(z.strictObject({ lose: z.boolean() }), request.body).lose;
+		return { ok: true };
+	});
 	admin.put("/admin/settings", async (request) => {
 		const previous = settings.hook;
 		settings = parse(settingsSchema, request.body);
 		const { hook } = settings;
 		if (hook !== null && (hook.url !== previous?.url || hook.secret !== previous.secret)) {
-			void deliveries.send(hook, { event: "ping", payload: pingPayload(hook, "flathub", publicUrl) });
+			void deliveries.send(hook, { event: "ping", payload: pingPayload(hook, ORGANIZATION, publicUrl) });
 		}
 		return { ok: true };
 	});

@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Finished, run } from "../../../process/run.ts";
 import { ApiError } from "./error.ts";
 
 /** The branch that a new repository starts with. */
 export const DEFAULT_BRANCH = "master";
+
+/** A file in a bare repository whose time is that of the last push. */
+const PUSHED = "pushed-at";
 
 export interface Repository {
 	id: number;
@@ -14,6 +17,8 @@ export interface Repository {
 	/** The bare repository. */
 	directory: string;
 	defaultBranch: string;
+	/** When something was last pushed; null: never. */
+	pushedAt: Date | null;
 }
 
 /** Ref name → object id. */
@@ -36,7 +41,20 @@ export class Repositories {
 		const directory = this.#directory(owner, name);
 		if (!existsSync(directory)) throw new ApiError(404, "Not Found");
 		const { stdout } = await git(directory, ["symbolic-ref", "--short", "HEAD"]);
-		return { id: repositoryId(`${owner}/${name}`), owner, name, directory, defaultBranch: stdout.trim() };
+		const pushed = await stat(join(directory, PUSHED)).catch(() => null);
+		return {
+			id: repositoryId(`${owner}/${name}`),
+			owner,
+			name,
+			directory,
+			defaultBranch: stdout.trim(),
+			pushedAt: pushed?.mtime ?? null,
+		};
+	}
+
+	/** Note that something was pushed just now. */
+	async notePush(repository: Repository): Promise<void> {
+		await writeFile(join(repository.directory, PUSHED), "");
 	}
 
 	/** Create an empty repository unless it is there. */
@@ -96,6 +114,12 @@ export async function readRefs(directory: string): Promise<Refs> {
 		if (ref && sha) refs.set(ref, sha);
 	}
 	return refs;
+}
+
+/** The content of a file at a commit; undefined: there is none. */
+export async function readFileAt(directory: string, sha: string, path: string): Promise<string | undefined> {
+	const { exitCode, stdout } = await git(directory, ["cat-file", "blob", `${sha}:${path}`], true);
+	return exitCode === 0 ? stdout : undefined;
 }
 
 /** Whether the repository has this commit. */

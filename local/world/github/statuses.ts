@@ -22,6 +22,15 @@ export interface CommitStatus {
 	url: string;
 }
 
+/** The last status of each context, and what they amount to: GitHub's combined status of a commit. */
+export function combine(statuses: readonly CommitStatus[]): { state: CommitStatus["state"]; statuses: CommitStatus[] } {
+	const last = [...new Map(statuses.toReversed().map((status) => [status.context, status])).values()];
+	const states = last.map(({ state }) => state);
+	const bad = states.includes("error") || states.includes("failure");
+	const done = states.length > 0 && states.every((state) => state === "success");
+	return { state: bad ? "failure" : done ? "success" : "pending", statuses: last };
+}
+
 /** The statuses of commits, one file a commit: `<root>/<owner>/<name>/<sha>.json`. */
 export class Statuses {
 	readonly #root: string;

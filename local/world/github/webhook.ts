@@ -135,7 +135,8 @@ export function pingPayload(hook: { url: string }, organization: string, publicU
 	};
 }
 
-async function commitPayload(
+/** A commit as payloads have it. */
+export async function commitPayload(
 	repository: Repository,
 	sha: string,
 	url: string,

@@ -1,43 +1,41 @@
 """The builders: `app` coordinates, `build-ARCH` builds one architecture, `publish` hands over to the publisher.
 
-A worker runs one build of a builder at a time, so a worker that may run n builds of an architecture, and the publisher,
-have n builders: `build-x86_64`, `build-x86_64-2`, …
+The last two have as many slots as builds of them may run at once on one worker (`slots.py`).
 """
 
 from __future__ import annotations
 
 from buildbot.plugins import util
 
-from .coordination import BuildArchitectures, Identify, Publish, RemoveUploads
+from .coordination import BuildArchitectures, ChooseArchitectures, Identify, Publish, RemoveUploads
+from .github_api import GitHubApi
 from .inventory import Inventory
+from .order import RefuseOutdated
+from .slots import slot_name
 from .steps import build_steps, publish_steps
+from .superseding import is_apps_turn, supersedes
 from .workers import PUBLISH_SLOTS, coordinator_names
 
 COORDINATION = "app"
+PUBLISH = "publish"
 
 
-def slot_name(name: str, slot: int) -> str:
-    """Name of a builder for the n-th build at once; slots count from 1."""
-    return name if slot == 1 else f"{name}-{slot}"
+def build_queue(architecture: str) -> str:
+    """Name of the builder that takes the requests of an architecture."""
+    return f"build-{architecture}"
 
 
 def build_names(inventory: Inventory, architecture: str) -> list[str]:
     """Names of the builders of an architecture."""
-    return [slot_name(f"build-{architecture}", slot) for slot in range(1, inventory.slots(architecture) + 1)]
+    return [slot_name(build_queue(architecture), slot) for slot in range(1, inventory.slots(architecture) + 1)]
 
 
 def publish_names() -> list[str]:
     """Names of the builders that publish."""
-    return [slot_name("publish", slot) for slot in range(1, PUBLISH_SLOTS + 1)]
+    return [slot_name(PUBLISH, slot) for slot in range(1, PUBLISH_SLOTS + 1)]
 
 
-@util.renderer
-def one_at_a_time_per_app(props):
-    """A lock for each app: while a commit is under way the next waits, and a still newer one takes its place."""
-    return [util.MasterLock(f"app {props.getProperty('project')}").access("exclusive")]
-
-
-def make_builders(inventory: Inventory) -> list[object]:
+def make_builders(inventory: Inventory, github: GitHubApi) -> list[object]:
     """All builders."""
     architectures = inventory.architectures
     coordination = util.BuilderConfig(
@@ -46,16 +44,18 @@ def make_builders(inventory: Inventory) -> list[object]:
         workernames=coordinator_names(),
         factory=util.BuildFactory(
             [
-                Identify(architectures=architectures, organization=inventory.github.organization),
+                Identify(organization=inventory.github.organization),
+                RefuseOutdated(github=github),
+                ChooseArchitectures(architectures=architectures, github=github),
                 BuildArchitectures(
-                    builders={architecture: build_names(inventory, architecture) for architecture in architectures}
+                    builders={architecture: build_queue(architecture) for architecture in architectures}
                 ),
-                Publish(builders=publish_names()),
+                Publish(builder=PUBLISH),
                 RemoveUploads(),
             ]
         ),
-        collapseRequests=True,
-        locks=one_at_a_time_per_app,
+        collapseRequests=supersedes,
+        canStartBuild=is_apps_turn,
         tags=["app"],
     )
     builds = [

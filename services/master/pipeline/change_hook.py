@@ -12,38 +12,26 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildbot.www.hooks.base import BaseHookHandler
 from twisted.internet import defer
 from twisted.python import log
 
-from .inventory import APP_ID, COMMIT, InventoryError, read_secret
+from .inventory import COMMIT, InventoryError, read_secret
+from .pushes import BRANCH, Push, as_change, is_app, newest_revision
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no payload larger than that."""
 
 REMEMBERED_DELIVERIES = 5000
 DELIVERY = re.compile(r"[0-9A-Za-z-]{8,64}")
-BRANCH = re.compile(r"refs/heads/(?P<branch>[^\x00-\x20~^:?*\[\\\x7f]{1,250})")
+deliveries = defer.DeferredLock()
+"""Two requests with the same delivery, at once, must not both be the first."""
 
 
 class HookError(ValueError):
     """A request that is refused; Buildbot answers 400 with the message."""
-
-
-@dataclass(frozen=True)
-class Push:
-    """A push to the default branch of an app's repository."""
-
-    project: str
-    branch: str
-    commit: str
-    author: str
-    message: str
-    url: str
-    when: int
 
 
 def verify_signature(body: bytes, signature: str | None, secret: str) -> None:
@@ -73,14 +61,13 @@ def member(mapping: object, *path: str) -> str:
 def parse_push(payload: object, organization: str) -> Push | str:
     """The push that a payload tells of, or the reason why it starts nothing; HookError if it makes no sense."""
     project = member(payload, "repository", "full_name")
-    owner, _, app = project.partition("/")
-    if owner != organization or not APP_ID.fullmatch(app):
+    if not is_app(project, organization):
         return f"{project!r} is not an app of {organization}"
     ref = member(payload, "ref")
     if ref != f"refs/heads/{member(payload, 'repository', 'default_branch')}":
         return f"{ref!r} is not the default branch"
-    matched = BRANCH.fullmatch(ref)
-    if not matched:
+    branch = ref.removeprefix("refs/heads/")
+    if not BRANCH.fullmatch(branch):
         raise HookError("payload: ref: not the name of a branch")
     assert isinstance(payload, Mapping)
     if payload.get("deleted"):
@@ -95,7 +82,7 @@ def parse_push(payload: object, organization: str) -> Push | str:
     name = author.get("name") if isinstance(author, Mapping) else None
     return Push(
         project=project,
-        branch=matched["branch"],
+        branch=branch,
         commit=commit,
         author=str(name or "unknown"),
         message=str(head.get("message") or commit),
@@ -143,28 +130,19 @@ class ChangeHook(BaseHookHandler):
             raise HookError("Content-Type: expected application/json; set it in the webhook")
         try:
             payload = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise HookError("the body is not JSON") from None
         push = parse_push(payload, self.options["organization"])
         if isinstance(push, str):
             log.msg(f"change hook: delivery {delivery} starts nothing: {push}")
             return [], "git"
-        if not (yield self.is_new(delivery)):
+        if not (yield deliveries.run(self.is_new, delivery)):
             log.msg(f"change hook: delivery {delivery} was here before and starts nothing")
             return [], "git"
-        change = {
-            "author": push.author,
-            "comments": push.message,
-            "revision": push.commit,
-            "branch": push.branch,
-            "repository": push.url,
-            "project": push.project,
-            "revlink": f"{push.url}/commit/{push.commit}",
-            "category": "push",
-            "when_timestamp": push.when,
-            "files": [],
-        }
-        return [change], "git"
+        if (yield newest_revision(self.master, push.project)) == push.commit:
+            log.msg(f"change hook: delivery {delivery} starts nothing: {push.commit} is known already")
+            return [], "git"
+        return [as_change(push)], "git"
 
     @defer.inlineCallbacks
     def is_new(self, delivery: str):

@@ -6,14 +6,16 @@ import pytest
 from buildbot.plugins import util
 from buildbot.process.buildstep import create_step_from_step_or_factory
 from buildbot.process.properties import Properties
-from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SKIPPED, SUCCESS, WARNINGS
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SKIPPED, SUCCESS, WARNINGS
 from twisted.internet import defer
 
 from pipeline.builders import make_builders
 from pipeline.coordination import Publish
+from pipeline.github_api import make_github
 from pipeline.inventory import Secrets, parse_inventory
 from pipeline.inventory_test import DOCUMENT, PASSWORDS
 from pipeline.schedulers import make_schedulers
+from pipeline.slots import queue_of
 from pipeline.statuses import context, describe, make_reporters
 from pipeline.steps import build_steps, job
 from pipeline.uploads import build_folder
@@ -21,6 +23,7 @@ from pipeline.workers import COORDINATORS, PUBLISH_SLOTS, make_workers
 
 INVENTORY = parse_inventory(DOCUMENT)
 SECRETS = Secrets(PASSWORDS, "token")
+GITHUB = make_github(INVENTORY, SECRETS)
 
 
 def properties(**values: object) -> Properties:
@@ -47,7 +50,7 @@ def test_workers_run_as_many_builds_as_the_inventory_says():
 
 
 def test_each_architecture_has_as_many_builders_as_its_best_worker_runs_builds():
-    builders = {builder.name: builder for builder in make_builders(INVENTORY)}
+    builders = {builder.name: builder for builder in make_builders(INVENTORY, GITHUB)}
     assert {name: builder.workernames for name, builder in builders.items() if name.startswith("build-")} == {
         "build-x86_64": ["builder-1", "builder-2"],
         "build-x86_64-2": ["builder-2"],
@@ -57,18 +60,24 @@ def test_each_architecture_has_as_many_builders_as_its_best_worker_runs_builds()
     assert all(builders[name].workernames == ["repo"] for name in builders if name.startswith("publish"))
 
 
-def test_every_builder_but_the_coordination_is_triggered_by_a_scheduler_of_its_name():
-    names = {builder.name for builder in make_builders(INVENTORY)}
+def test_every_builder_but_the_coordination_is_driven_by_the_scheduler_of_its_queue():
+    names = {builder.name for builder in make_builders(INVENTORY, GITHUB)}
     push, *triggered = make_schedulers(INVENTORY)
     assert push.builderNames == ["app"]
-    assert {(scheduler.name, *scheduler.builderNames) for scheduler in triggered} == {
-        (name, name) for name in names - {"app"}
-    }
+    driven = {scheduler.name: scheduler.builderNames for scheduler in triggered}
+    assert set(driven) == {"build-x86_64", "build-i386", "publish"}
+    assert {name for each in driven.values() for name in each} == names - {"app"}
+    assert all(queue_of(name) == queue for queue, each in driven.items() for name in each)
 
 
 def test_job_of_the_publisher():
     given = properties(
-        build_id="7", app="org.example.App", commit="a" * 40, subject='quote " and \n', architectures=["i386"]
+        build_id="7",
+        app="org.example.App",
+        commit="a" * 40,
+        subject='quote " and \n',
+        architectures=["i386"],
+        sha256={"i386": "f" * 64},
     )
     assert json.loads(rendered(job, given)) == {
         "id": "7",
@@ -77,12 +86,23 @@ def test_job_of_the_publisher():
         "subject": 'quote " and \n',
         "branch": "stable",
         "architectures": ["i386"],
+        "sha256": {"i386": "f" * 64},
     }
 
 
 def test_the_build_is_one_argument_a_value_and_ends_when_silent():
-    steps = {factory.kwargs["name"]: factory.kwargs for factory in build_steps_of("i386")}
-    assert list(steps) == ["check out", "build", "upload", "clean up"]
+    factories = build_steps_of("i386")
+    steps = {factory.kwargs.get("name", factory.step_class.name): factory.kwargs for factory in factories}
+    assert list(steps) == [
+        "attempts",
+        "make room",
+        "check out",
+        "build",
+        "measure size",
+        "measure checksum",
+        "upload",
+        "clean up",
+    ]
     command = steps["build"]["command"]
     assert command[0] == "/opt/flathub/current/role/request-build"
     given = properties(
@@ -121,7 +141,7 @@ def build_steps_of(architecture):
     ],
 )
 def test_all_or_none(results, complete):
-    step = create_step_from_step_or_factory(Publish(builders=["publish"]))
+    step = create_step_from_step_or_factory(Publish(builder="publish"))
     step.brids = [1, 2]
     given = [(True, (result, {7: number})) for number, result in enumerate(results, start=1)]
     outcome = []
@@ -140,6 +160,9 @@ def test_contexts():
         ({"complete": False, "results": None}, "Started"),
         ({"complete": True, "results": SUCCESS}, "Done"),
         ({"complete": True, "results": FAILURE, "steps": []}, "Failed"),
+        ({"complete": True, "results": CANCELLED, "steps": [{"name": "build", "results": CANCELLED}]}, "Stopped"),
+        ({"complete": True, "results": RETRY, "steps": []}, "Interrupted; it will be run again"),
+        ({"complete": True, "results": FAILURE, "properties": {"problem": ("x" * 200, "step")}}, "x" * 140),
         (
             {
                 "complete": True,
@@ -160,8 +183,8 @@ def test_descriptions(build, text):
 
 def test_publishing_builds_send_no_status_of_their_own():
     [reporter] = make_reporters(INVENTORY, SECRETS)
-    [generator] = reporter._config_kwargs["generators"]
-    assert generator.builders == ["app", "build-x86_64", "build-x86_64-2", "build-x86_64-3", "build-i386"]
+    for generator in reporter._config_kwargs["generators"]:
+        assert generator.builders == ["app", "build-x86_64", "build-x86_64-2", "build-x86_64-3", "build-i386"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "7/..", "x", "-1"])

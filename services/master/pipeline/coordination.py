@@ -9,14 +9,16 @@ from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS, WARNINGS
 from twisted.internet import defer, threads
 
+from .flathub_json import FlathubJsonError, choose_architectures, read_flathub_json
+from .github_api import GitHubApi, GitHubError
 from .inventory import APP_ID, COMMIT
-from .uploads import build_folder
+from .uploads import build_folder, checksums, total_bytes
 
 SUBJECT_LENGTH = 200
 
 
 class Identify(BuildStep):
-    """Names what is built, as properties: app, commit, subject, build_id, architectures.
+    """Names what is built, as properties: app, commit, subject, build_id.
 
     Refuses what is no app: everything later uses these properties in commands and paths.
     """
@@ -24,8 +26,7 @@ class Identify(BuildStep):
     name = "identify"
     haltOnFailure = True
 
-    def __init__(self, architectures: tuple[str, ...], organization: str, **kwargs) -> None:
-        self.architectures = architectures
+    def __init__(self, organization: str, **kwargs) -> None:
         self.organization = organization
         super().__init__(**kwargs)
 
@@ -48,10 +49,35 @@ class Identify(BuildStep):
             "commit": commit,
             "subject": "".join(char for char in subject if char.isprintable())[:SUBJECT_LENGTH] or commit,
             "build_id": str(self.build.buildid),
-            "architectures": list(self.architectures),
         }.items():
             self.setProperty(name, value, self.name)
         self.descriptionDone = f"{app} {commit[:10]}"
+        return SUCCESS
+
+
+class ChooseArchitectures(BuildStep):
+    """Sets the property ``architectures``: all that are offered, or those that the commit's flathub.json leaves."""
+
+    name = "flathub.json"
+    haltOnFailure = True
+
+    def __init__(self, architectures: tuple[str, ...], github: GitHubApi, **kwargs) -> None:
+        self.architectures = architectures
+        self.github = github
+        super().__init__(**kwargs)
+
+    @defer.inlineCallbacks
+    def run(self):
+        """Read the file or fail; a GitHub that does not answer is no reason to build what the app has excluded."""
+        try:
+            content = yield read_flathub_json(self.github, self.getProperty("project"), self.getProperty("commit"))
+            chosen = choose_architectures(content, self.architectures)
+        except (FlathubJsonError, GitHubError) as error:
+            self.setProperty("problem", str(error), self.name)
+            yield self.addCompleteLog("problem", f"{error}\n")
+            return FAILURE
+        self.setProperty("architectures", list(chosen), self.name)
+        self.descriptionDone = ", ".join(chosen)
         return SUCCESS
 
 
@@ -69,10 +95,6 @@ class TriggerAll(steps.Trigger):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(waitForFinish=True, updateSourceStamp=False, set_properties=COPIED, **kwargs)
-
-    def slot(self, builders: list[str]) -> str:
-        """Spread builds over the builders of one kind."""
-        return builders[int(self.getProperty("build_id")) % len(builders)]
 
     @defer.inlineCallbacks
     def worstStatus(self, overall_results, rclist, unimportant_brids):
@@ -92,16 +114,15 @@ class BuildArchitectures(TriggerAll):
 
     name = "build"
 
-    def __init__(self, builders: dict[str, list[str]], **kwargs) -> None:
+    def __init__(self, builders: dict[str, str], **kwargs) -> None:
         self.builders = builders
-        names = [name for group in builders.values() for name in group]
-        super().__init__(schedulerNames=names, **kwargs)
+        super().__init__(schedulerNames=list(builders.values()), **kwargs)
 
     def getSchedulersAndProperties(self):
         """The builder of each architecture that this build asks for."""
         return [
             {
-                "sched_name": self.slot(self.builders[architecture]),
+                "sched_name": self.builders[architecture],
                 "props_to_set": {**self.set_properties, "architecture": architecture},
                 "unimportant": False,
             }
@@ -114,13 +135,15 @@ class Publish(TriggerAll):
 
     name = "publish"
 
-    def __init__(self, builders: list[str], **kwargs) -> None:
-        self.builders = builders
-        super().__init__(schedulerNames=builders, **kwargs)
+    def __init__(self, builder: str, **kwargs) -> None:
+        self.builder = builder
+        super().__init__(schedulerNames=[builder], **kwargs)
 
     def getSchedulersAndProperties(self):
-        """One of the builders that publish."""
-        return [{"sched_name": self.slot(self.builders), "props_to_set": self.set_properties, "unimportant": False}]
+        """The builder that publishes, with what it must know of the uploads."""
+        upload = self.getProperty("build_id"), self.getProperty("architectures")
+        known = {"sha256": checksums(*upload), "bytes": total_bytes(*upload)}
+        return [{"sched_name": self.builder, "props_to_set": {**self.set_properties, **known}, "unimportant": False}]
 
 
 class RemoveUploads(BuildStep):

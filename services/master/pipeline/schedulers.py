@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from buildbot.plugins import schedulers, util
 
-from .builders import COORDINATION, build_names, publish_names
+from .builders import COORDINATION, PUBLISH, build_names, build_queue, publish_names
 from .inventory import Inventory
+from .slots import QueueTrigger
 
 
 def make_schedulers(inventory: Inventory) -> list[object]:
-    """One scheduler for pushes and one to trigger each of the other builders.
+    """One scheduler for pushes and one to trigger each kind of the other builders.
 
     No tree-stable timer: the change hook makes one change of a push, and the coordination's lock per app lets a newer
     commit supersede one that waits.
     """
-    triggered = [
-        name
-        for names in (
-            *(build_names(inventory, architecture) for architecture in inventory.architectures),
-            publish_names(),
-        )
-        for name in names
-    ]
+    triggered = {
+        **{build_queue(architecture): build_names(inventory, architecture) for architecture in inventory.architectures},
+        PUBLISH: publish_names(),
+    }
     return [
         schedulers.AnyBranchScheduler(
             name="push",
@@ -29,5 +26,5 @@ def make_schedulers(inventory: Inventory) -> list[object]:
             builderNames=[COORDINATION],
             treeStableTimer=None,
         ),
-        *(schedulers.Triggerable(name=name, builderNames=[name]) for name in triggered),
+        *(QueueTrigger(name=queue, builderNames=names) for queue, names in triggered.items()),
     ]

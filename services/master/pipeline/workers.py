@@ -6,13 +6,13 @@ from buildbot.plugins import worker
 
 from .inventory import Inventory, Secrets
 
-COORDINATORS = 16
-"""How many apps may be between their push and their publish at once; a local worker runs one build of a builder."""
+COORDINATORS = 48
+"""How many apps may be between their push and their publish at once; a local worker runs one build of a builder.
 
-PUBLISH_SLOTS = 4
+More than are ever built at once: while the signing key is locked, builds go on and their coordinations wait."""
+
+PUBLISH_SLOTS = 8
 """How many builds may wait in the publisher's spool at once; the publisher folds what waits into one run."""
-
-KEEPALIVE_SECONDS = 60
 
 
 def coordinator_names() -> list[str]:
@@ -21,16 +21,11 @@ def coordinator_names() -> list[str]:
 
 
 def make_workers(inventory: Inventory, secrets: Secrets) -> list[object]:
-    """All workers; a lost connection is noticed after a few keepalives."""
+    """All workers; one that is lost is noticed within minutes (`liveness.py`)."""
     limits = {worker.name: worker.max_builds for worker in inventory.workers}
     limits[inventory.publisher] = PUBLISH_SLOTS
     remote = [
-        worker.Worker(
-            name,
-            secrets.worker_passwords[name],
-            max_builds=max_builds,
-            keepalive_interval=KEEPALIVE_SECONDS,
-        )
+        worker.Worker(name, secrets.worker_passwords[name], max_builds=max_builds)
         for name, max_builds in limits.items()
     ]
     return [*remote, *(worker.LocalWorker(name, max_builds=1) for name in coordinator_names())]

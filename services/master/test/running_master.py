@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,27 +25,56 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MASTER = Path(__file__).parent.parent
-BUILDER = MASTER.parent / "builder"
 ORGANIZATION = "flathub"
 SECRET = "the hook's secret"
 TOKEN = "token-of-github"
+BUILDERS = {"builder-1": ["i386"], "builder-2": ["x86_64"]}
+MAX_BUILDS = {"builder-2": 2}
 ARCHITECTURES = ("x86_64", "i386")
-WORKERS = ("builder-1", "builder-2", "repo")
-DEADLINE_SECONDS = 50.0
+WORKERS = (*BUILDERS, "repo")
+DEADLINE_SECONDS = 90.0
+STALL_SECONDS = 4
+WORKER_SILENCE_SECONDS = 9
+MAX_UPLOAD_BYTES = 128 * 1024**2
 
 REQUEST_BUILD = """#!/bin/bash
-# Takes the place of a build: packs the checkout; an app with a file fail-ARCHITECTURE fails.
+# Takes the place of a build: packs the checkout. Files in it say what else happens:
+# fail-ARCHITECTURE: it fails; hold: it waits until the test lets the app go on; size: it grows to so many bytes.
 set -euo pipefail
-while [ $# -gt 0 ]; do declare "${1#--}=$2" 2>/dev/null || true; shift 2; done
+while [ $# -gt 0 ]; do
+	name=${1#--}
+	declare "${name//-/_}=$2"
+	shift 2
+done
 if [ -e "$source/fail-$architecture" ]; then echo "no luck"; exit 1; fi
+if [ -e "$source/hold" ]; then
+	touch "{folder}/held/$app.$architecture.$build_id"
+	until [ -e "{folder}/go/$app" ]; do sleep 0.1; done
+fi
+if [ -e "$source/size" ]; then truncate --size="$(cat "$source/size")" "$source/ballast"; fi
 tar --create --file="$output" --exclude-vcs --directory="$source" .
 """
 
 PUBLISH_REQUEST = """#!/bin/bash
 # Takes the place of the publisher: keeps what it was asked to publish; refuses an app with "Refused" in its name.
 set -euo pipefail
-cp -r "{spool}/$1" "{published}/$(date +%s%N)-$1"
-if grep -q Refused "{spool}/$1/job.json"; then echo "refused"; exit 1; fi
+case "$1" in
+room)
+	if [ -e "{folder}/full" ]; then echo "no room for $2 bytes"; exit 1; fi
+	;;
+publish)
+	for tar in "{folder}/spool/$2"/*.tar; do
+		architecture=$(basename "$tar" .tar)
+		grep --quiet "$architecture.: .$(sha256sum "$tar" | cut -c 1-64)" "{folder}/spool/$2/job.json"
+	done
+	cp -r "{folder}/spool/$2" "{folder}/published/$(date +%s%N)-$2"
+	if grep --quiet Refused "{folder}/spool/$2/job.json"; then echo "refused"; exit 1; fi
+	;;
+*)
+	echo "unknown: $1"
+	exit 2
+	;;
+esac
 """
 
 
@@ -54,23 +85,31 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> object:
-    """Poll until the condition is true; what it returned. AssertionError at the deadline."""
+def wait_for(
+    what: str, condition: Callable[[], object], seconds: float = DEADLINE_SECONDS, pause: float = 0.05
+) -> object:
+    """Poll, with pauses of some seconds, until the condition is true; what it returned. AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} seconds"
-        time.sleep(0.05)
+        time.sleep(pause)
     return value
 
 
 @dataclass
 class GitHub:
-    """Serves bare repositories to git and takes commit statuses."""
+    """Serves bare repositories to git, takes commit statuses, and answers what the master asks of the API."""
 
     folder: Path
     statuses: list[dict[str, str]] = field(default_factory=list)
     refuse: int = 0
     """How many of the next statuses get a 502."""
+    limit: int = 0
+    """How many of the next reads get a 429 that asks to wait for a second."""
+    pushed_at: dict[str, datetime.datetime] = field(default_factory=dict)
+    """The repositories that the organisation's list has, with their last push."""
+    reads: list[str] = field(default_factory=list)
+    """The paths of the API that were read."""
 
     @property
     def url(self) -> str:
@@ -101,6 +140,28 @@ class GitHub:
                 self.end_headers()
                 self.wfile.write(b"{}")
 
+            def do_GET(self) -> None:
+                url = urllib.parse.urlsplit(self.path)
+                if not url.path.startswith("/api/v3/"):
+                    super().do_GET()
+                    return
+                github.reads.append(self.path)
+                headers = {}
+                if github.limit:
+                    github.limit -= 1
+                    code, body, headers = 429, b"{}", {"Retry-After": "1"}
+                elif self.headers["Authorization"] != f"token {TOKEN}":
+                    code, body = 401, b"{}"
+                else:
+                    parts = url.path.removeprefix("/api/v3/").split("/")
+                    query = dict(urllib.parse.parse_qsl(url.query))
+                    code, body, headers = github.read(parts, query, self.headers["Accept"])
+                self.send_response(code)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
             def log_message(self, *_arguments: object) -> None:
                 pass
 
@@ -114,6 +175,38 @@ class GitHub:
             self.server.shutdown()
             self.server.server_close()
 
+    def read(self, parts: list[str], query: dict[str, str], accept: str) -> tuple[int, bytes, dict[str, str]]:
+        """What the API says: status, body, further headers."""
+        match parts:
+            case ["orgs", organization, "repos"] if organization == ORGANIZATION and query.get("sort") == "pushed":
+                apps = sorted(self.pushed_at, key=lambda app: self.pushed_at[app], reverse=True)
+                size, page = int(query["per_page"]), int(query.get("page", "1"))
+                listed = [
+                    {"name": app, "default_branch": "main", "pushed_at": self.pushed_at[app].strftime("%FT%TZ")}
+                    for app in apps[size * (page - 1) : size * page]
+                ]
+                headers = {}
+                if len(apps) > size * page:
+                    following = urllib.parse.urlencode({**query, "page": page + 1})
+                    headers["Link"] = f'<{self.url}/api/v3/orgs/{organization}/repos?{following}>; rel="next"'
+                return 200, json.dumps(listed).encode(), headers
+            case ["repos", owner, app, "contents", path] if accept == "application/vnd.github.raw+json":
+                shown = subprocess.run(
+                    ["git", "-C", str(self.folder / owner / f"{app}.git"), "show", f"{query['ref']}:{path}"],
+                    capture_output=True,
+                    check=False,
+                )
+                return (200, shown.stdout, {}) if shown.returncode == 0 else (404, b"{}", {})
+            case ["repos", owner, app, "branches", branch]:
+                commit = git("-C", str(self.folder / owner / f"{app}.git"), "rev-parse", branch).strip()
+                page = f"{self.url}/{owner}/{app}/commit/{commit}"
+                made = {"message": "A change", "author": {"name": "Test"}}
+                return 200, json.dumps({"commit": {"sha": commit, "commit": made, "html_url": page}}).encode(), {}
+            case ["repos", _owner, _app, "commits", commit, "status"]:
+                last = {status["context"]: status for status in self.statuses if status["commit"] == commit}
+                return 200, json.dumps({"statuses": list(last.values())}).encode(), {}
+        return 404, b"{}", {}
+
     def commit(self, app: str, files: dict[str, str]) -> str:
         """Make or extend an app's repository; the commit's name."""
         bare = self.folder / ORGANIZATION / f"{app}.git"
@@ -125,7 +218,7 @@ class GitHub:
         for name, content in files.items():
             (work / name).write_text(content)
         git("-C", str(work), "add", ".")
-        git("-C", str(work), *identity, "commit", "--quiet", "--message", "A change")
+        git("-C", str(work), *identity, "commit", "--quiet", "--message", f"A change of {app}")
         git("-C", str(work), "push", "--quiet", "origin", "HEAD:main")
         git("-C", str(bare), "update-server-info")
         return git("-C", str(work), "rev-parse", "HEAD").strip()
@@ -179,7 +272,7 @@ class Flathub:
             "publisher": "repo",
             "runtimeRemotes": {"runtimes": "http://runtimes.test/runtimes.flatpakrepo"},
             "workers": [
-                {"name": name, "architectures": architectures, "maxBuilds": 1}
+                {"name": name, "architectures": architectures, "maxBuilds": MAX_BUILDS.get(name, 1)}
                 for name, architectures in workers.items()
             ],
         }
@@ -212,6 +305,12 @@ class Flathub:
             "FLATHUB_UPLOADS": str(self.folder / "uploads"),
             "FLATHUB_SPOOL": str(self.folder / "spool"),
             "FLATHUB_WORKER_ROLE": str(self.folder / "role"),
+            "FLATHUB_STOP_FOLDER": str(self.folder / "stop"),
+            "FLATHUB_STALL_SECONDS": str(STALL_SECONDS),
+            "FLATHUB_WORKER_SILENCE_SECONDS": str(WORKER_SILENCE_SECONDS),
+            "FLATHUB_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+            "FLATHUB_UPLOAD_RESERVE_BYTES": "0",
+            "FLATHUB_RECONCILE_SECONDS": "1",
         }
 
     def spawn(self, name: str, base: Path, tac: Path, environment: dict[str, str]) -> None:
@@ -219,45 +318,62 @@ class Flathub:
         command = [str(Path(sys.executable).parent / "twistd"), "--nodaemon", "--pidfile=", f"--python={tac}"]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, cwd=base, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=base,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def start(self) -> None:
         """Start all and wait until the workers are there."""
-        for name in ("master", "uploads", "spool", "published", "role"):
+        for name in ("master", "uploads", "spool", "published", "role", "held", "go", *WORKERS):
             (self.folder / name).mkdir()
-        for name, text in {
-            "request-build": REQUEST_BUILD,
-            "publish-request": PUBLISH_REQUEST.replace("{spool}", str(self.folder / "spool")).replace(
-                "{published}", str(self.folder / "published")
-            ),
-        }.items():
-            (self.folder / "role" / name).write_text(text)
+        for name, text in {"request-build": REQUEST_BUILD, "publish-request": PUBLISH_REQUEST}.items():
+            (self.folder / "role" / name).write_text(text.replace("{folder}", str(self.folder)))
             (self.folder / "role" / name).chmod(0o755)
-        self.configure({"builder-1": ["i386"], "builder-2": ["x86_64"]})
+        self.configure(BUILDERS)
         base = self.folder / "master"
         (base / "buildbot.tac").symlink_to(MASTER / "buildbot.tac")
         upgrade = [str(Path(sys.executable).parent / "buildbot"), "upgrade-master", "--quiet", str(base)]
         made = subprocess.run(upgrade, env=self.environment(), cwd=base, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stdout + made.stderr
-        self.spawn("master", base, base / "buildbot.tac", self.environment())
+        self.start_master()
         for name in WORKERS:
             self.start_worker(name)
         wait_for("the master serves and has its workers", self.connected)
 
-    def start_worker(self, name: str) -> None:
-        """Start the worker of a machine, with the application of builders."""
-        base = self.folder / name
-        base.mkdir()
-        (base / "inventory.json").write_text(json.dumps({"master": "127.0.0.1", "name": name}))
-        (base / "worker-password").write_text(f"password of {name}")
+    def start_master(self) -> None:
+        """Start the master."""
+        base = self.folder / "master"
+        self.spawn("master", base, base / "buildbot.tac", self.environment())
+
+    def stop_build(self, *arguments: str) -> str:
+        """What the operator's command says."""
         environment = {
             **clean_environment(),
-            "FLATHUB_INVENTORY": str(base / "inventory.json"),
-            "FLATHUB_PB_PORT": str(self.worker_port),
-            "CREDENTIALS_DIRECTORY": str(base),
+            "FLATHUB_API": f"http://127.0.0.1:{self.web_port}/api/v2",
+            "FLATHUB_STOP_FOLDER": str(self.folder / "stop"),
         }
-        self.spawn(name, base, BUILDER / "buildbot.tac", environment)
+        command = [sys.executable, "-B", str(MASTER / "stop-build"), *arguments]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    def kill(self, name: str) -> None:
+        """End a process as a power cut does, with all that it started."""
+        os.killpg(self.processes[name].pid, signal.SIGKILL)
+        self.processes.pop(name).wait()
+
+    def start_worker(self, name: str) -> None:
+        """Start the worker of a machine."""
+        environment = {
+            **clean_environment(),
+            "MASTER_PORT": str(self.worker_port),
+            "WORKER_NAME": name,
+            "WORKER_PASSWORD": f"password of {name}",
+        }
+        self.spawn(name, self.folder / name, Path(__file__).parent / "worker.tac", environment)
 
     def connected(self) -> bool:
         """Whether all workers are there."""
@@ -274,6 +390,7 @@ class Flathub:
     def stop(self) -> None:
         """End what was started."""
         for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in self.processes.values():
             try:
@@ -307,23 +424,56 @@ class Flathub:
             raise ConnectionError(f"{path}: HTTP {status}")
         return json.loads(body)
 
+    def log(self, name: str) -> str:
+        """What a process has written."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def held(self, app: str) -> list[str]:
+        """The builds of an app that wait for the test: ARCHITECTURE.BUILD-ID."""
+        return sorted(path.name.removeprefix(f"{app}.") for path in (self.folder / "held").glob(f"{app}.*"))
+
+    def let_go(self, app: str) -> None:
+        """Have the held builds of an app go on."""
+        (self.folder / "go" / app).touch()
+
     def changes(self) -> int:
         """How many pushes were taken."""
         return len(self.get("changes")["changes"])
 
-    def push(
-        self, app: str, commit: str, branch: str = "main", delivery: str | None = None, secret: str = SECRET
-    ) -> tuple[int, bytes]:
-        """Send the webhook of a push as GitHub does."""
+    def final_states(self, commit: str, contexts: set[str], seconds: float = DEADLINE_SECONDS) -> dict[str, list[str]]:
+        """All states of each context, once each of exactly these has a final one."""
+
+        def states() -> dict[str, list[str]] | None:
+            known = self.github.states(commit)
+            done = {context for context, each in known.items() if each[-1] != "pending"}
+            return known if done == contexts else None
+
+        return wait_for(f"final statuses of {commit}", states, seconds)
+
+    def description(self, commit: str, context: str) -> str:
+        """What the last status of a context says."""
+        said = [status for status in self.github.statuses if (status["commit"], status["context"]) == (commit, context)]
+        return said[-1]["description"]
+
+    def publishes_of(self, commit: str) -> list[Path]:
+        """The requests to publish a commit."""
+        return [path for path in self.published if json.loads((path / "job.json").read_text())["commit"] == commit]
+
+    def payload(self, app: str, commit: str) -> dict[str, object]:
+        """What GitHub tells of a push."""
         page = f"{self.github.url}/{ORGANIZATION}/{app}"
-        body = json.dumps(
-            {
-                "ref": f"refs/heads/{branch}",
-                "after": commit,
-                "repository": {"full_name": f"{ORGANIZATION}/{app}", "default_branch": "main", "html_url": page},
-                "head_commit": {"id": commit, "message": f"Update {app}\n\nmore", "author": {"name": "A. Hacker"}},
-            }
-        ).encode()
+        return {
+            "ref": "refs/heads/main",
+            "after": commit,
+            "repository": {"full_name": f"{ORGANIZATION}/{app}", "default_branch": "main", "html_url": page},
+            "head_commit": {"id": commit, "message": f"Update {app}\n\nmore", "author": {"name": "A. Hacker"}},
+        }
+
+    def push(
+        self, app: str, commit: str, delivery: str | None = None, secret: str = SECRET, **changed: object
+    ) -> tuple[int, bytes]:
+        """Send the webhook of a push as GitHub does; ``changed`` replaces fields of the payload."""
+        body = json.dumps({**self.payload(app, commit), **changed}).encode()
         return self.hook(body, secret, {"X-GitHub-Delivery": delivery or str(uuid.uuid4())})
 
     def hook(self, body: bytes, secret: str = SECRET, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
