@@ -1,113 +1,126 @@
 #!/usr/bin/python3 -B
-"""Publishes the jobs in the spool, one at a time and in order, until none is left.
+"""Publishes the jobs in the spool until none is left, lists what it published, and tidies up.
 
-It may be killed anywhere: the next run does the job at work once more, and what was published already stays as it is.
-A job that can't be published gets its error as its result and stops no other. While the signing key is locked jobs
-wait in the spool.
+It may be killed anywhere: the next run finishes what was decided and does the rest once more. A job that can't be
+published gets its error as its result and stops no other. While the signing key is locked jobs wait in the spool.
+docs/publisher.md tells of the steps.
 """
 
 import fcntl
-import json
 import sys
-import time
-import traceback
-from pathlib import Path
 
-from publishing import job as jobs
-from publishing import refs, signing
-from publishing.command import CommandFailed, run
+from publishing import signing
+from publishing.batch import Batch
+from publishing.command import CommandFailed, Interrupted
+from publishing.idle import Idle
+from publishing.listing import Listing
 from publishing.repository import Repository
+from publishing.served import Served
 from publishing.settings import Settings
-from publishing.spool import Spool, write_json
+from publishing.signature import Unverifiable
+from publishing.spool import Spool
+from publishing.status import Status
 
 
-def unpack(settings: Settings, job: jobs.Job) -> None:
-    """Have the job's tars unpacked by the user made for that. Raises InvalidJob with what it refused."""
-    write_json(settings.unpack_request, {"id": job.id, "architectures": list(job.architectures)})
-    try:
-        run(settings.unpack_command, settings.command_timeout_seconds)
-    except CommandFailed as error:
-        raise jobs.InvalidJob(f"unpacking ended early, see the journal of unpack.service: {error}") from None
-    answer = json.loads(settings.unpack_answer.read_text())
-    if answer["id"] != job.id:
-        raise jobs.InvalidJob(f"the unpacker answered for {answer['id']!r:.100}")
-    if answer["error"]:
-        raise jobs.InvalidJob(str(answer["error"]))
+class Publisher:
+    """One run of the publisher."""
 
+    def __init__(self, settings: Settings, key: str) -> None:
+        self._settings = settings
+        self._spool = Spool(settings)
+        self._status = Status(settings, self._spool)
+        self._repository = Repository(settings, key)
+        self._served = Served(settings, self._repository)
+        self._listing = Listing(settings, self._repository, self._served)
+        self._batch = Batch(settings, self._spool, self._repository, self._served, self._listing)
+        self._idle = Idle(settings, self._repository, self._served, self._listing)
+        # Whether this run could not list what is published: it does not try for ever.
+        self._failed = False
 
-def publish(settings: Settings, repository: Repository, work: Path, job: jobs.Job) -> dict[str, str]:
-    """Publish one job; returns its refs with their commits. Nothing is published if anything is wrong with it."""
-    unpack(settings, job)
-    source = repository.scratch(work / "import")
-    published = []
-    for architecture in job.architectures:
-        unpacked = settings.unpacked / architecture
-        names = refs.check(job, architecture, set(refs.read(unpacked)))
-        repository.import_untrusted(unpacked, source, names)
-        for name in names:
-            refs.check_metadata(source, name)
-        published += names
-    stage = repository.scratch(work / "stage")
-    repository.commit(source, stage, published, job.subject or job.app, f"Build {job.id} of {job.commit}")
-    repository.verify(stage, published, work / "check")
-    repository.publish(stage, published)
-    repository.update()
-    return repository.commits(published)
-
-
-def attempt(settings: Settings, spool: Spool, repository: Repository, name: str) -> None:
-    """Publish the job called `name` and write its result. Raises Locked, leaving the job as it is, if the key was
-    locked meanwhile."""
-    if spool.is_finished(name):
-        spool.remove(name)
-        return
-    begin = time.monotonic()
-    result: dict[str, object] = {"id": name, "status": "published", "error": None, "refs": {}}
-    try:
-        work = spool.take(name)
-        result["refs"] = publish(settings, repository, work, jobs.load(work / "job", name))
-    # Whatever it is: a job that could not even be read must not stop the ones behind it for good.
-    except Exception as error:  # noqa: BLE001
-        signing.require_signing(settings)
-        known = isinstance(error, jobs.InvalidJob | CommandFailed)
-        result |= {"status": "failed", "error": str(error) if known else f"{type(error).__name__}: {error}"}
-        if not known:
-            traceback.print_exc()
-    result["seconds"] = round(time.monotonic() - begin, 1)
-    print(f"{name}: {result['status']} after {result['seconds']} s {result['error'] or ''}".rstrip(), flush=True)
-    spool.finish(name, result)
-
-
-def clean(settings: Settings) -> None:
-    """Have the unpacker remove what it unpacked: without a request it does nothing else."""
-    settings.unpack_request.unlink(missing_ok=True)
-    run(settings.unpack_command, settings.command_timeout_seconds)
-
-
-def publish_all(settings: Settings) -> None:
-    """Publish every job of the spool; returns when it is empty or the key is locked."""
-    spool = Spool(settings)
-    worked = False
-    try:
+    def run(self) -> bool:
+        """Work until nothing is left to do; returns whether all of it was done. Raises signing.Locked when the key
+        can't be used."""
+        self._finish_decided()
+        if not self._served.current():
+            # A repository without a signed summary is one that no client can add.
+            self._served.publish()
         while True:
+            try:
+                if self._listing.is_overdue():
+                    self._list()
+                elif not self._spool.is_empty():
+                    self._publish()
+                elif self._listing.is_pending() and not self._failed:
+                    self._list()
+                else:
+                    self._batch.clean()
+                    self._status.write("unlocked", "idle", [], "nothing to publish")
+                    self._idle.run(self._is_urgent)
+                    if self._spool.is_empty():
+                        return not self._failed
+            except Interrupted as program:
+                print(f"{program} is done later: a job waits", flush=True)
+
+    def require_signing(self) -> None:
+        """Raise signing.Locked if the key can't be used.
+
+        Jobs that wait need no proof if the key could be used the last time: signing them is the proof.
+        """
+        if self._spool.is_empty() or self._status.signing() != "unlocked":
+            signing.require_signing(self._settings)
+
+    def _is_urgent(self) -> bool:
+        return not self._spool.is_empty()
+
+    def _finish_decided(self) -> None:
+        decision = self._batch.decided()
+        if decision:
+            self._status.write("unlocked", "publishing", decision.jobs(), f"finishing {', '.join(decision.jobs())}")
+            self._batch.finish(decision)
+
+    def serve_existing(self) -> None:
+        """Serve a repository that was published before there were served directories; no key is needed for that."""
+        if self._repository.has_summary() and not self._served.current():
+            try:
+                self._served.serve({})
+            except Unverifiable as error:
+                print(f"the summary in the repository is made anew: {error}", flush=True)
+
+    def _publish(self) -> None:
+        jobs = self._batch.take()
+        self._status.write("unlocked", "publishing", jobs, f"publishing {', '.join(jobs)}")
+        self._batch.publish(jobs)
+
+    def _list(self) -> None:
+        self._status.write("unlocked", "listing", [], "listing what was published")
+        try:
+            self._listing.run(self._is_urgent)
+        except (CommandFailed, Unverifiable) as error:
+            signing.require_signing(self._settings)
+            print(f"what was published is not listed, the next run tries again: {error}", flush=True)
+            self._listing.postpone()
+            self._failed = True
+        self._served.retire()
+
+
+def publish_all(settings: Settings) -> bool:
+    """Publish every job of the spool; returns when nothing is left to do or the key is locked, and whether all was
+    done that could be."""
+    try:
+        publisher = Publisher(settings, signing.fingerprint(settings))
+        publisher.serve_existing()
+        publisher.require_signing()
+        try:
+            return publisher.run()
+        except (CommandFailed, Unverifiable):
+            # A command that signs fails like any other when the key was locked meanwhile.
             signing.require_signing(settings)
-            repository = Repository(settings, signing.fingerprint(settings))
-            if not repository.has_summary():
-                # A repository without a signed summary is one that no client can add.
-                repository.update()
-            waiting = spool.waiting()
-            if not waiting:
-                break
-            worked = True
-            spool.write_status("unlocked", waiting[0], f"publishing {waiting[0]}")
-            attempt(settings, spool, repository, waiting[0])
-        if worked:
-            clean(settings)
-        spool.write_status("unlocked", None, "nothing to publish")
+            raise
     except signing.Locked as reason:
         message = f"the signing key is locked, publishing waits for unlock-signing: {reason}"
         print(message, flush=True)
-        spool.write_status("locked", None, message)
+        Status(settings, Spool(settings)).write("locked", "waiting", [], message)
+        return True
 
 
 def main(settings: Settings) -> int:
@@ -117,8 +130,7 @@ def main(settings: Settings) -> int:
         except BlockingIOError:
             print(f"another publisher is running: it holds {lock.name}", file=sys.stderr)
             return 1
-        publish_all(settings)
-    return 0
+        return 0 if publish_all(settings) else 1
 
 
 if __name__ == "__main__":

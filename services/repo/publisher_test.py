@@ -1,75 +1,23 @@
 """Publishing, with real ostree, flatpak and gpg, up to a client that installs."""
 
-import functools
-import http.server
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
 
 import publisher
-from publishing import request, signing
+from client_test import APP, client_with_remote
+from publishing import command, request, signing
+from publishing.command import Interrupted
 from repository_machine_test import PASSPHRASE
 
-APP = "org.flathub.Hello-App"
 AMD64, I386 = f"app/{APP}/x86_64/stable", f"app/{APP}/i386/stable"
 
 
 def publish_all(machine):
     assert publisher.main(machine.settings) == 0
-
-
-@pytest.fixture
-def address(machine):
-    """The repository over HTTP on loopback."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Handler, directory=machine.root / "srv")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/repo/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-class Client:
-    """A user's flatpak, in a home of its own."""
-
-    def __init__(self, home):
-        home.mkdir()
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "XDG_DATA_HOME": str(home / "data"),
-            "LC_ALL": "C.UTF-8",
-        }
-
-    def flatpak(self, *words):
-        return subprocess.run(
-            ["flatpak", *words], env=self._environment, check=False, capture_output=True, text=True, timeout=120
-        )
-
-    def install(self):
-        # Without its runtime: what is tried is the way of the application.
-        options = ("--user", "--noninteractive", "--no-deps", "--no-related", "--arch=x86_64")
-        return self.flatpak("install", *options, "flathub", APP)
-
-
-def client_with_remote(machine, address):
-    client = Client(machine.root / "home")
-    file = machine.root / "flathub.flatpakrepo"
-    file.write_text(signing.flatpakrepo(machine.settings, address, "http://flathub.test"))
-    added = client.flatpak("remote-add", "--user", "--if-not-exists", "flathub", str(file))
-    assert added.returncode == 0, added.stderr
-    return client
 
 
 def test_from_the_queue_to_an_installed_application(machine, address):
@@ -131,6 +79,13 @@ def test_a_client_refuses_what_another_key_signed(machine, address):
     other = machine.build(APP, "x86_64", "Something else")
     subprocess.run(["ostree", f"--repo={repo}", "pull-local", other, AMD64], check=True, capture_output=True)
     subprocess.run(["flatpak", "build-update-repo", repo], check=True, capture_output=True)
+    current = machine.settings.served / "current"
+    for file in current.glob("summary*"):
+        file.unlink()
+    for file in repo.glob("summary*"):
+        shutil.copy(file, current)
+    shutil.rmtree(current / "summaries")
+    shutil.copytree(repo / "summaries", current / "summaries")
     done = client.install()
     assert done.returncode != 0
     assert "GPG" in done.stderr or "signature" in done.stderr, done.stderr
@@ -188,16 +143,95 @@ def _by_hand(machine, name=APP, mode=0o755):
     return repo
 
 
+def _with_commit(machine, *options, metadata=None, architecture="x86_64", xa_metadata=None):
+    """A commit whose own description is as told; what flatpak would write if nothing is."""
+    tree = machine.root / "tree"
+    (tree / "files").mkdir(parents=True)
+    text = metadata or f"[Application]\nname={APP}\nruntime=org.test.Platform/{architecture}/1\n"
+    (tree / "metadata").write_text(text)
+    repo = machine.root / "by-hand"
+    shown = text if xa_metadata is None else xa_metadata
+    for words in (
+        ["init", "--mode=archive"],
+        ["commit", f"--branch={AMD64}", f"--tree=dir={tree}", "--subject=x",
+         f"--add-metadata-string=xa.metadata={shown}", *options],
+    ):  # fmt: skip
+        subprocess.run(["ostree", f"--repo={repo}", *words], check=True, capture_output=True)
+    return repo
+
+
+def _missing_commit(machine):
+    repo = machine.build(APP, "x86_64")
+    commit = (repo / "refs/heads" / AMD64).read_text().strip()
+    (repo / f"objects/{commit[:2]}/{commit[2:]}.commit").unlink()
+    return repo
+
+
+def _not_a_ref(machine):
+    repo = machine.build(APP, "x86_64")
+    (repo / "refs/heads" / AMD64).write_text("../../../../srv/signer\n")
+    return repo
+
+
+def _extra_ref(machine):
+    repo = machine.build(APP, "x86_64")
+    (repo / "refs/heads/extra").write_text((repo / "refs/heads" / AMD64).read_text())
+    return repo
+
+
+def _broken_commit(machine):
+    """An object whose name is right, but which is no commit."""
+    import hashlib
+
+    repo = machine.build(APP, "x86_64")
+    data = b"\xff" * 100
+    name = hashlib.sha256(data).hexdigest()
+    (repo / "objects" / name[:2]).mkdir(exist_ok=True)
+    (repo / f"objects/{name[:2]}/{name[2:]}.commit").write_bytes(data)
+    (repo / "refs/heads" / AMD64).write_text(f"{name}\n")
+    return repo
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (lambda m: m.build(APP, "i386"), f"the ref {AMD64} is missing"),
+        (_extra_ref, "refs that are not this build's: extra"),
+        (_missing_commit, "error"),
+        (_not_a_ref, "is not a commit's checksum"),
+        (_broken_commit, "error"),
+        (lambda m: _with_commit(m, "--bind-ref=app/org.flathub.Other/x86_64/stable"), "is bound to"),
+        (lambda m: _with_commit(m, "--add-metadata-string=xa.ref=app/x.y.Z/arm/stable"), "says xa.ref="),
+        (lambda m: _with_commit(m, "--add-metadata-string=ostree.collection-binding=org.x"), "of a collection"),
+        (lambda m: _with_commit(m, xa_metadata="[Application]\nname=x\n"), "xa.metadata of its commit"),
+        (lambda m: _with_commit(m, architecture="arm"), "expected one for x86_64"),
+        (lambda m: _with_commit(m, metadata="no ini file"), "can't be read"),
+        (lambda m: _with_commit(m, metadata="[Runtime]\nname=" + APP), "its metadata says"),
         (_another_app, "refs that are not this build's: app/org.flathub.Other/x86_64/stable"),
         (_corrupt, "fsck content object"),
         (_incomplete, "Couldn't find file object"),
         (lambda m: _by_hand(m, mode=0o4755), "invalid mode"),
         (lambda m: _by_hand(m, name="org.flathub.Other"), "its metadata says"),
     ],
-    ids=["another application's ref", "corrupt object", "missing object", "set-user-ID file", "wrong metadata"],
+    ids=[
+        "another architecture",
+        "extra ref",
+        "missing commit",
+        "no checksum",
+        "no commit",
+        "bound to another ref",
+        "xa.ref",
+        "collection",
+        "permissions shown are not those used",
+        "runtime of another architecture",
+        "metadata that can't be read",
+        "a runtime's metadata",
+        "another application's ref",
+        "corrupt object",
+        "missing object",
+        "set-user-ID file",
+        "wrong metadata",
+    ],
 )
 def test_a_bad_repository_is_refused(machine, make, reason):
     machine.queue("1", APP, {"x86_64": make(machine)})
@@ -239,43 +273,6 @@ def test_a_key_locked_in_the_middle_of_a_job_loses_nothing(machine, monkeypatch)
     signing.unlock(machine.settings, PASSPHRASE)
     publish_all(machine)
     assert machine.result("3")["status"] == "published"
-
-
-STEPS = ("scratch", "import_untrusted", "commit", "verify", "publish", "update", "commits")
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {role!r})
-import publisher
-from publishing.settings import Settings
-step = getattr(publisher.Repository, {step!r})
-def killed(*arguments):
-    step(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(publisher.Repository, {step!r}, killed)
-publisher.main(Settings(root=Path({root!r}), unpack_command={unpack!r}, restricted={restricted!r}))
-"""
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_after_any_step_the_next_run_finishes(machine, step):
-    publish_all(machine)  # the first summary, so that `update` is the job's own
-    machine.queue("5", APP, {"x86_64": machine.build(APP, "x86_64"), "i386": machine.build(APP, "i386")})
-    code = KILLED.format(
-        role=os.path.dirname(publisher.__file__),
-        step=step,
-        root=str(machine.root),
-        unpack=machine.settings.unpack_command,
-        restricted=machine.settings.restricted,
-    )
-    killed = subprocess.run([sys.executable, "-B", "-c", code], check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not machine.settings.results.joinpath("5.json").exists()
-    publish_all(machine)
-    assert machine.result("5")["status"] == "published"
-    fsck = subprocess.run(["ostree", f"--repo={machine.settings.repository}", "fsck"], check=False, capture_output=True)
-    assert fsck.returncode == 0, fsck.stderr
-    assert {AMD64, I386} <= machine.refs()
 
 
 def test_killed_between_the_result_and_the_clean_up_the_result_stands(machine):
@@ -373,3 +370,29 @@ def test_a_job_that_cannot_be_removed_stops_no_other(machine, monkeypatch):
     monkeypatch.undo()
     assert (machine.result("1")["status"], machine.result("2")["status"]) == ("failed", "published")
     assert machine.status()["waiting"] == []
+
+
+def test_what_was_put_out_of_the_way_goes(machine):
+    for aside in (machine.settings.work / ".left-1-2/job", machine.settings.queue / ".refused-3-4"):
+        aside.mkdir(parents=True)
+    publish_all(machine)
+    assert machine.leftovers() == []
+
+
+def test_a_job_that_cannot_be_taken_stops_no_other(machine):
+    machine.queue("2", APP, {"x86_64": machine.build(APP, "x86_64")})
+    # A file where the worker puts directories.
+    (machine.settings.queue / "1").write_text("")
+    publish_all(machine)
+    assert (machine.result("1")["status"], machine.result("2")["status"]) == ("failed", "published")
+    assert machine.leftovers() == []
+
+
+def test_a_program_is_ended_for_what_is_urgent_and_at_its_deadline():
+    with pytest.raises(Interrupted):
+        command.run(["sleep", "1000"], 60, data=b"x" * 10**6, urgent=lambda: True)
+    with pytest.raises(command.CommandFailed, match="stopped after 1 s"):
+        command.run(["sleep", "1000"], 1, urgent=lambda: False)
+    assert command.run(["cat"], 60, data=b"x" * 10**6, urgent=lambda: False) == "x" * 10**6
+    with pytest.raises(command.CommandFailed, match="no-such-program"):
+        command.run(["no-such-program"])

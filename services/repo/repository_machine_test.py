@@ -1,5 +1,7 @@
 """A repository machine below a temporary directory: the real gpg-agent, ostree and flatpak, as one user."""
 
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -9,12 +11,13 @@ import sys
 import tarfile
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from publishing import signing
+import publisher
+from publishing import objects, signing, storage
 from publishing.repository import initialise
 from publishing.settings import Settings
 
@@ -108,6 +111,17 @@ class Machine:
         (files / "bin").mkdir(parents=True)
         (files / "bin/hello").write_text(f"#!/bin/sh\necho '{text}'\n")
         (files / "bin/hello").chmod(0o755)
+        (files / "share/app-info/xmls").mkdir(parents=True)
+        # What software centres show of it, with the text, so that a new version changes the list.
+        (files / f"share/app-info/xmls/{app}.xml.gz").write_bytes(
+            gzip.compress(
+                (
+                    '<?xml version="1.0" encoding="UTF-8"?><components version="0.8">'
+                    f'<component type="desktop-application"><id>{app}</id><name>{text}</name></component></components>'
+                ).encode(),
+                mtime=0,
+            )
+        )
         (directory / "app/metadata").write_text(
             f"[Application]\nname={app}\nruntime=org.test.Platform/{architecture}/1\n"
             f"sdk=org.test.Sdk/{architecture}/1\ncommand=hello\n"
@@ -133,12 +147,14 @@ class Machine:
         """Put a job where the worker puts it."""
         directory = self.settings.incoming / job
         directory.mkdir()
+        sums = {}
         for architecture, repo in repositories.items():
             if repo.is_dir():
                 with tarfile.open(directory / f"{architecture}.tar", "w") as tar:
                     tar.add(repo, "repo")
             else:
                 shutil.copy(repo, directory / f"{architecture}.tar")
+            sums[architecture] = hashlib.sha256((directory / f"{architecture}.tar").read_bytes()).hexdigest()
         description = {
             "id": job,
             "app": app,
@@ -146,12 +162,67 @@ class Machine:
             "subject": 'Update to 1.0; `rm -rf /` "$(true)"',
             "branch": "stable",
             "architectures": sorted(repositories),
+            "sha256": sums,
         }
         (directory / "job.json").write_text(json.dumps(description | changes))
         return directory
 
     def queue(self, job: str, app: str, repositories: dict[str, Path], **changes) -> None:
         self.offer(job, app, repositories, **changes).rename(self.settings.queue / job)
+
+    def publish(self, **changes) -> int:
+        """Run the publisher until it ends, with some settings changed."""
+        return publisher.main(replace(self.settings, **changes))
+
+    def start_publisher(self, before: str = "", **changes) -> subprocess.Popen[str]:
+        """Start the publisher in a process group of its own, after some lines of Python: it may be killed there."""
+        settings = replace(self.settings, **changes)
+        code = (
+            "import sys, os, signal\nfrom pathlib import *\n"
+            f"sys.path.insert(0, {str(ROLE)!r})\n"
+            "import publisher\nfrom publishing.settings import Settings\n"
+            f"{before}\nsys.exit(publisher.main({settings!r}))\n"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-B", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def publish_in_process(self, before: str = "", **changes) -> subprocess.CompletedProcess[str]:
+        """As `start_publisher`, and wait for its end."""
+        process = self.start_publisher(before, **changes)
+        output, errors = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def served_refs(self) -> dict[str, str]:
+        """What clients are told."""
+        return json.loads((self.settings.served / "current/.refs.json").read_text())
+
+    def head(self, ref: str) -> str:
+        return (self.settings.repository / "refs/heads" / ref).read_text().strip()
+
+    def parent(self, commit: str) -> str | None:
+        return objects.commit(self.settings.repository, commit).parent
+
+    def leftovers(self) -> list[str]:
+        """What no run leaves behind, if it comes to its end."""
+        settings = self.settings
+        kept = {"lock", "idle.json"}
+        return sorted(
+            str(path)
+            for path in (
+                *(entry for entry in settings.work.iterdir() if entry.name not in kept),
+                *settings.unpacked.iterdir(),
+                *settings.queue.iterdir(),
+                *settings.served.glob("*.new"),
+                *settings.served.glob(".*"),
+            )
+        )
+
+    def fsck(self) -> None:
+        argv = ["ostree", f"--repo={self.settings.repository}", "fsck"]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def result(self, job: str) -> dict:
         return json.loads((self.settings.results / f"{job}.json").read_text())
@@ -188,8 +259,8 @@ def machine(signing_key):
         max_unpacked_bytes=10**8,
         max_members=5000,
     )
-    for directory in (settings.incoming, settings.queue, settings.work, settings.unpacked, settings.results):
-        directory.mkdir(parents=True)
+    for directory in storage.directories(settings):
+        directory.path.mkdir(parents=True, exist_ok=True)
     settings.agent_socket.parent.mkdir(parents=True)
     initialise(settings)
     signing.write_home(settings.signer, settings.agent_socket)

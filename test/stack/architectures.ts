@@ -31,7 +31,7 @@ export function architectureTests(): void {
 		it.each(Object.keys(workers) as (keyof typeof workers)[])(
 			"is installed and run by a user for %s",
 			async (architecture) => {
-				expect(await flathub.world.client.installAndRun(app, architecture)).toContain("Hello");
+				expect(await flathub.world.client.installAndRun(app, architecture)).toContain(`compiled for ${architecture}!`);
 			},
 		);
 	});

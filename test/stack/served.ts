@@ -5,6 +5,20 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { execa } from "execa";
 
+/**
+ * The OpenPGP signature in a signature file of ostree's: a GVariant of type a{sv} whose one entry, "ostree.gpgsigs", is an
+ * array of signatures (aay). Its data begins at the next multiple of 8 behind the key and ends before the type's name; the
+ * array's end of its only element stands last, in one byte or two as the array's size asks for.
+ */
+function openPgpSignature(file: Buffer): Buffer {
+	const begin = file.indexOf("ostree.gpgsigs\0");
+	const end = file.indexOf("\0aay", begin);
+	if (begin !== 0 || end < 0) throw new Error(`not a signature file of ostree's: ${file.length} bytes`);
+	const array = file.subarray(16, end);
+	const width = array.length <= 0xff ? 1 : 2;
+	return array.subarray(0, array.readUIntLE(array.length - width, width));
+}
+
 /** What a client that asks again and again has seen. */
 export interface Seen {
 	/** Summary indexes whose signature was verified. */
@@ -49,7 +63,12 @@ export async function watchServed(publicAddress: string): Promise<() => Promise<
 			return;
 		}
 		writeFileSync(join(dir, "index"), index.body);
-		writeFileSync(join(dir, "signature"), signature.body);
+		try {
+			writeFileSync(join(dir, "signature"), openPgpSignature(signature.body));
+		} catch (error) {
+			seen.faults.push(`index ${sha256} (${index.status}), signature (${signature.status}): ${error}`);
+			return;
+		}
 		const { exitCode, stderr } = await execa(
 			"gpgv",
 			["--homedir", dir, "--keyring", keyring, join(dir, "signature"), join(dir, "index")],

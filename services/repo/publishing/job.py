@@ -1,5 +1,6 @@
 """The request to publish one build: job.json, written by the worker and trusted by nobody."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from pathlib import Path
 ARCHITECTURES = ("aarch64", "arm", "i386", "x86_64")
 MAX_JOB_BYTES = 64 * 1024
 
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _APP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+(\.[A-Za-z_][A-Za-z0-9_-]*)", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _BRANCHES = ("stable",)
 
 
@@ -28,10 +30,17 @@ class Job:
     subject: str
     branch: str
     architectures: tuple[str, ...]
+    # Of each architecture's tar, in hexadecimal.
+    sha256: dict[str, str]
+
+    @property
+    def number(self) -> int:
+        """A build with a greater number is a newer one."""
+        return int(self.id)
 
 
 def is_job_id(text: str) -> bool:
-    """Whether `text` can name a job: one path component, no dot first, at most 64 characters."""
+    """Whether `text` can name a job: the number of a build."""
     return _ID.fullmatch(text) is not None
 
 
@@ -52,7 +61,7 @@ def parse(text: str, expected_id: str) -> Job:
         raise InvalidJob(
             f"job.json: unknown keys {sorted(data.keys() - keys)}, missing keys {sorted(keys - data.keys())}"
         )
-    for key in sorted(keys - {"architectures"}):
+    for key in sorted(keys - {"architectures", "sha256"}):
         if not isinstance(data[key], str):
             raise InvalidJob(f"job.json: {key}: expected a text, got {data[key]!r}")
 
@@ -77,6 +86,13 @@ def parse(text: str, expected_id: str) -> Job:
         or len(set(architectures)) != len(architectures)
     ):
         refuse("architectures", f"a list of one or more of {', '.join(ARCHITECTURES)}, none twice")
+    sums = data["sha256"]
+    if (
+        not isinstance(sums, dict)
+        or sums.keys() != set(architectures)
+        or not all(isinstance(value, str) and _SHA256.fullmatch(value) for value in sums.values())
+    ):
+        refuse("sha256", f"64 hexadecimal digits for each of {', '.join(sorted(architectures))}")
     return Job(**{**data, "architectures": tuple(sorted(architectures))})
 
 
@@ -102,3 +118,14 @@ def load(directory: Path, expected_id: str) -> Job:
         if (directory / name).is_symlink() or not (directory / name).is_file():
             raise InvalidJob(f"{name} is not a regular file")
     return job
+
+
+def check_sums(directory: Path, job: Job) -> None:
+    """Compare the tars with the checksums that the job names. Raises InvalidJob."""
+    for architecture in job.architectures:
+        with (directory / f"{architecture}.tar").open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != job.sha256[architecture]:
+            raise InvalidJob(
+                f"{architecture}.tar: its SHA-256 is {found}, expected {job.sha256[architecture]}: damaged on its way"
+            )

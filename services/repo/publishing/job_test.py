@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from publishing.job import InvalidJob, load, parse
-from publishing.spool import _natural
+from publishing.job import InvalidJob, check_sums, is_job_id, load, parse
 
 GOOD = {
     "id": "12",
@@ -14,6 +13,7 @@ GOOD = {
     "subject": "Größer; $(true)",
     "branch": "stable",
     "architectures": ["x86_64", "i386"],
+    "sha256": {"x86_64": "0" * 64, "i386": "f" * 64},
 }
 
 
@@ -28,6 +28,12 @@ def test_a_good_one():
         ("id", "13"),
         ("id", "../12"),
         ("id", 12),
+        ("sha256", {}),
+        ("sha256", {"x86_64": "0" * 64}),
+        ("sha256", {"x86_64": "0" * 64, "i386": "F" * 64}),
+        ("sha256", {"x86_64": "0" * 64, "i386": 0}),
+        ("sha256", {"x86_64": "0" * 64, "i386": "0" * 64, "arm": "0" * 64}),
+        ("sha256", "0" * 64),
         ("app", "Hello"),
         ("app", "org.flathub"),
         ("app", "org.flathub.Hello/x86_64/stable"),
@@ -90,5 +96,12 @@ def test_other_files_than_those_of_a_job(tmp_path, change):
         load(path, "12")
 
 
-def test_builds_are_sorted_as_numbers():
-    assert sorted(["10", "9", "100", "a1"], key=_natural) == ["9", "10", "100", "a1"]
+def test_the_checksums_of_the_tars(tmp_path):
+    path = directory(tmp_path)
+    with pytest.raises(InvalidJob, match="i386.tar: its SHA-256 is e3b0c442"):
+        check_sums(path, load(path, "12"))
+
+
+@pytest.mark.parametrize("name", ["0", "01", "a1", "1a", "-1", "1.0", "", "1" * 19, "\u0661"])
+def test_a_job_has_the_number_of_a_build(name):
+    assert not is_job_id(name)

@@ -5,10 +5,12 @@ import os
 import re
 from pathlib import Path
 
-from .command import run
+from . import gvariant, objects
 from .job import InvalidJob, Job
 
 _COMMIT = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TEXTS = ("xa.ref", "xa.metadata", "ostree.collection-binding")
+_MAX_METADATA_BYTES = 1024**2
 
 
 def expected(job: Job, architecture: str) -> tuple[str, frozenset[str]]:
@@ -33,6 +35,14 @@ def read(repository: Path) -> dict[str, str]:
     return refs
 
 
+def commit(repository: Path, ref: str) -> str | None:
+    """What one ref of a repository of our own names; None if there is no such ref."""
+    try:
+        return (repository / "refs/heads" / ref).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def check(job: Job, architecture: str, found: set[str]) -> list[str]:
     """The refs of one architecture, sorted. Raises InvalidJob if one is missing or not the job's own."""
     needed, allowed = expected(job, architecture)
@@ -44,15 +54,42 @@ def check(job: Job, architecture: str, found: set[str]) -> list[str]:
     return sorted(found)
 
 
-def check_metadata(repository: Path, ref: str) -> None:
-    """The commit's own metadata must name what its ref names. Raises InvalidJob."""
-    kind, name = ref.split("/")[:2]
+def check_commit(repository: Path, ref: str, checksum: str) -> objects.Commit:
+    """The commit must say of itself what its ref names. Raises InvalidJob."""
+    try:
+        found = objects.commit(repository, checksum)
+        metadata = objects.file_at_root(repository, found.tree, "metadata", _MAX_METADATA_BYTES)
+        _check_metadata(ref, metadata.decode())
+        bindings = found.metadata.get("ostree.ref-binding")
+        names = [bindings[index].text() for index in range(len(bindings))] if bindings else []
+        texts = {key: found.metadata[key].text() if key in found.metadata else "" for key in _TEXTS}
+    except (objects.Unreadable, gvariant.Malformed, UnicodeDecodeError) as error:
+        raise InvalidJob(f"{ref}: its commit can't be read: {error}") from None
+    if names != [ref]:
+        raise InvalidJob(f"{ref}: its commit is bound to {names!r:.200}, expected to [{ref!r}]")
+    if texts["xa.ref"] not in ("", ref):
+        raise InvalidJob(f"{ref}: its commit says xa.ref={texts['xa.ref']!r:.200}")
+    if texts["ostree.collection-binding"]:
+        raise InvalidJob(
+            f"{ref}: its commit is of a collection, {texts['ostree.collection-binding']!r:.200}; none wanted"
+        )
+    if texts["xa.metadata"] != metadata.decode():
+        # A client shows permissions from the commit, and runs with those of the file.
+        raise InvalidJob(f"{ref}: xa.metadata of its commit is not what its file /metadata holds")
+    return found
+
+
+def _check_metadata(ref: str, text: str) -> None:
+    kind, name, architecture, _ = ref.split("/")
     group = {"app": "Application", "runtime": "Runtime"}[kind]
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(run(["ostree", f"--repo={repository}", "cat", ref, "/metadata"]))
+        parser.read_string(text)
     except configparser.Error as error:
         raise InvalidJob(f"{ref}: its metadata can't be read: {error}") from None
     said = parser.get(group, "name", fallback=None)
     if said != name:
         raise InvalidJob(f"{ref}: its metadata says [{group}] name={said}, expected {name}")
+    runtime = parser.get(group, "runtime", fallback="")
+    if kind == "app" and runtime.split("/")[1:2] != [architecture]:
+        raise InvalidJob(f"{ref}: its metadata says runtime={runtime}, expected one for {architecture}")

@@ -1,48 +1,50 @@
-"""The OSTree repository that clients install from."""
+"""The OSTree repository that is worked in: clients get its objects and deltas, nothing else of it."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from . import objects, scratch, signature, summary
+from . import refs as ref_files
 from .command import run
 from .settings import Settings
 
+_TITLE, _DEFAULT_BRANCH = "Flathub", "stable"
+
 
 class Repository:
-    """Commands on the repository, and on the scratch repositories of one job."""
+    """Commands on the repository, and on the scratch repositories of a batch."""
 
     def __init__(self, settings: Settings, key: str) -> None:
         self._settings = settings
+        self._path = settings.repository
+        self._key = key
         self._gpg = (f"--gpg-sign={key}", f"--gpg-homedir={settings.keyring}")
 
-    def _run(self, *argv: str | os.PathLike[str]) -> str:
-        return run(argv, self._settings.command_timeout_seconds)
+    def _run(self, *argv: str | os.PathLike[str], urgent: Callable[[], bool] | None = None) -> str:
+        return run(argv, self._settings.command_timeout_seconds, urgent=urgent)
 
-    def scratch(self, path: Path) -> Path:
-        """An empty archive repository at `path`; what was there is removed."""
+    def scratch(self, path: Path, parent: Path | None = None) -> Path:
+        """An empty archive repository at `path`; what was there is removed. It reads what it lacks from `parent`."""
         shutil.rmtree(path, ignore_errors=True)
-        self._run("ostree", f"--repo={path}", "init", "--mode=archive")
-        return path
+        options = {"min-free-space-size": f"{self._settings.min_free_bytes // 1000**2}MB"}
+        return scratch.make(path, options | ({"parent": str(parent)} if parent else {}))
 
     def import_untrusted(self, source: Path, target: Path, refs: list[str]) -> None:
         """Copy refs out of a repository that somebody else made, checking the checksum of every object, and that no
         file has a mode that an application must not have."""
         self._run("ostree", f"--repo={target}", "pull-local", "--untrusted", "--bareuseronly-files", source, *refs)
-        self._run("ostree", f"--repo={target}", "fsck", "--quiet")
+
+    def stage(self, path: Path) -> Path:
+        """An empty scratch repository for new commits, which knows what is published."""
+        return self.scratch(path, parent=self._path)
 
     def commit(self, source: Path, stage: Path, refs: list[str], subject: str, body: str) -> None:
         """Make signed commits in `stage` from those in `source`, with what is published now as their parents.
 
-        A ref whose content is what is published already keeps its commit.
+        A ref whose content is what is published already gets no commit.
         """
-        published = set(self.refs())
-        parents = self.commits([ref for ref in refs if ref in published])
-        if parents:
-            # By checksum: a pull by name reads the summary, which is older than the refs after a publish was killed.
-            repository = self._settings.repository
-            self._run("ostree", f"--repo={stage}", "pull-local", repository, *sorted(set(parents.values())))
-            for ref, parent in parents.items():
-                self._run("ostree", f"--repo={stage}", "refs", f"--create={ref}", parent)
         self._run(
             "flatpak",
             "build-commit-from",
@@ -51,49 +53,64 @@ class Repository:
             "--timestamp=NOW",
             f"--subject={subject}",
             f"--body={body}",
-            *self._gpg,
             stage,
             *refs,
         )
+        made = (ref_files.commit(stage, ref) for ref in refs)
+        pairs = [self._signed(stage, commit) for commit in made if commit]
+        signature.sign(self._settings, self._key, pairs)
 
-    def verify(self, stage: Path, refs: list[str], scratch: Path) -> None:
-        """Check the signatures as a client does; raises CommandFailed for a commit that a client would refuse."""
-        self.scratch(scratch)
-        self._run(
-            "ostree", f"--repo={scratch}", "remote", "add", f"--gpg-import={self._settings.public_key}",
-            "stage", stage.absolute().as_uri(),
-        )  # fmt: skip
-        self._run("ostree", f"--repo={scratch}", "pull", "--commit-metadata-only", "stage", *refs)
+    def _signed(self, repository: Path, commit: str) -> tuple[Path, Path]:
+        """A commit's object, and where its signature is."""
+        return objects.path(repository, commit, "commit"), objects.path(repository, commit, "commitmeta")
 
-    def publish(self, stage: Path, refs: list[str]) -> None:
+    def verify(self, stage: Path, commit: str) -> None:
+        """Check a commit's signature as a client does; raises Unverifiable for one that a client would refuse."""
+        signature.verify(self._settings, *self._signed(stage, commit))
+
+    def move(self, stage: Path, refs: list[str]) -> None:
         """Move commits into the repository: objects first, refs in the end."""
-        self._run("ostree", f"--repo={self._settings.repository}", "pull-local", stage, *refs)
+        self._run("ostree", f"--repo={self._path}", "pull-local", stage, *refs)
 
-    def update(self) -> None:
-        """Make static deltas, appstream branches and summary, signed: what a client sees from here on."""
+    def set_refs(self, commits: dict[str, str | None]) -> None:
+        """Set each ref to its commit, or remove the one that has none."""
+        for ref, commit in commits.items():
+            if commit:
+                self._run("ostree", f"--repo={self._path}", "refs", "--force", f"--create={ref}", commit)
+            elif self.commits([ref]):
+                self._run("ostree", f"--repo={self._path}", "refs", "--delete", ref)
+
+    def list_applications(self, urgent: Callable[[], bool] | None = None) -> None:
+        """Bring the appstream branches up to date: a new commit for each architecture whose list changed."""
+        self._run("flatpak", "build-update-repo", "--no-update-summary", *self._gpg, self._path, urgent=urgent)
+
+    def summarise(self) -> None:
+        """Make the signed summaries and the indexes of the deltas, in the repository, where no client reads them."""
         self._run(
             "flatpak",
             "build-update-repo",
-            "--title=Flathub",
-            "--default-branch=stable",
-            "--generate-static-deltas",
-            # As many as processors by default, and each holds its files in memory.
-            "--static-delta-jobs=1",
-            *self._gpg,
-            self._settings.repository,
+            f"--title={_TITLE}",
+            f"--default-branch={_DEFAULT_BRANCH}",
+            "--no-update-appstream",
+            self._path,
         )
+        summary.sign(self._settings, self._key, self._path)
 
     def has_summary(self) -> bool:
-        return all((self._settings.repository / name).exists() for name in ("summary", "summary.sig"))
+        return all((self._path / name).exists() for name in ("summary.idx", "summary.idx.sig", "summary.sig"))
 
-    def refs(self) -> list[str]:
-        return self._run("ostree", f"--repo={self._settings.repository}", "refs").split()
+    def refs(self) -> dict[str, str]:
+        """All refs with their commits."""
+        return ref_files.read(self._path)
 
     def commits(self, refs: list[str]) -> dict[str, str]:
-        """What is published for each ref."""
-        return {
-            ref: self._run("ostree", f"--repo={self._settings.repository}", "rev-parse", ref).strip() for ref in refs
-        }
+        """What is published for each ref; those that do not exist are left out."""
+        found = {ref: ref_files.commit(self._path, ref) for ref in refs}
+        return {ref: commit for ref, commit in found.items() if commit}
+
+    def sync(self) -> None:
+        """Bring everything on the volume to the disk."""
+        self._run("sync", "--file-system", self._path)
 
 
 def initialise(settings: Settings) -> None:

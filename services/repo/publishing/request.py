@@ -1,6 +1,7 @@
 """Asking for a publish, and waiting for its result: what the worker may do."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def enqueue(settings: Settings, job: str) -> None:
     Raises InvalidJob if there is no such job, and none that was.
     """
     if not is_job_id(job):
-        raise InvalidJob(f"{job!r:.100} is not a job's name: expected letters, digits, '.', '_' and '-'")
+        raise InvalidJob(f"{job!r:.100} is not a job's name: expected the number of a build")
     source, target = settings.incoming / job, settings.queue / job
     if source.is_dir() and not source.is_symlink():
         # The publisher is in the group: it moves the directory, and the unpacker reads the files.
@@ -44,7 +45,7 @@ def enqueue(settings: Settings, job: str) -> None:
 
 def _is_at_work(settings: Settings, job: str) -> bool:
     status = _read(settings.status)
-    return status is not None and (status.get("publishing") == job or job in status.get("waiting", []))
+    return status is not None and job in (*status.get("publishing", []), *status.get("waiting", []))
 
 
 def wait(settings: Settings, job: str, deadline_seconds: float, say: Callable[[str], None]) -> dict[str, object]:
@@ -74,6 +75,33 @@ def wait(settings: Settings, job: str, deadline_seconds: float, say: Callable[[s
         if now >= end:
             raise TimeoutError(f"{job}: no result after {deadline_seconds:.0f} s; it stays in the spool. {current}")
         time.sleep(_POLL_SECONDS)
+
+
+def room(settings: Settings, size: int, say: Callable[[str], None]) -> int:
+    """Whether tars of `size` bytes together can be transferred, unpacked and imported; returns the exit status.
+
+    First what was transferred for jobs that were never requested is removed.
+    """
+    _remove_leftovers(settings)
+    # The tars, what comes out of them, its copy in the repository, and as much again for deltas; the same without the
+    # tars themselves for each job that is here already.
+    here = sum(
+        tar.stat().st_size
+        for place in ("incoming/*", "queue/*", "work/*/job")
+        for tar in settings.spool.glob(f"{place}/*.tar")
+    )
+    needed, free = 4 * size + 3 * here + settings.min_free_bytes, shutil.disk_usage(settings.spool).free
+    if free < needed:
+        say(f"no room for {size} bytes: {needed} bytes needed with all that comes of them, {free} free")
+        return 1
+    return 0
+
+
+def _remove_leftovers(settings: Settings) -> None:
+    for entry in settings.incoming.iterdir():
+        newest = max((path.lstat().st_mtime for path in (entry, *entry.glob("*"))), default=0)
+        if newest + settings.incoming_age_seconds < time.time():
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def publish(settings: Settings, job: str, deadline_seconds: float, say: Callable[[str], None]) -> int:

@@ -23,8 +23,35 @@ class Settings:
     publisher_command: tuple[str, ...] = (*UNIT_START, "--no-block", "publisher.service")
     # Whether the publisher signs over the agent's restricted socket. GnuPG before 2.4 can't unlock a key for it.
     restricted: bool = True
-    # How long one ostree or flatpak command may take, in seconds. Deltas of the biggest applications take minutes.
+    # How long one ostree or flatpak command may take, in seconds.
     command_timeout_seconds: int = 3600
+    # The most jobs that are published together; what waits behind them comes with the next batch.
+    batch_jobs: int = 32
+    # How many static deltas are made at once, and how long one may take, in seconds: one that takes longer is done
+    # without. Each holds about 60 MB, and of a big application several times the biggest file that is compared.
+    delta_jobs: int = 2
+    delta_timeout_seconds: int = 1800
+    # When published applications are listed although jobs wait: seconds since the first of them, publishes.
+    list_after_seconds: int = 600
+    list_after_publishes: int = 50
+    # At most this often the lists of applications are compressed anew as a whole, in seconds.
+    list_delta_interval_seconds: int = 6 * 3600
+    # How often old commits are removed, and how long that may take, in seconds.
+    prune_interval_seconds: int = 24 * 3600
+    prune_timeout_seconds: int = 1800
+    # After this time without a removal that came to its end, one is not stopped by a job any more, in seconds.
+    prune_overdue_seconds: int = 7 * 24 * 3600
+    # A commit stays for this long after another took its place, in seconds: a client may be at it.
+    commit_grace_seconds: int = 24 * 3600
+    # A served directory stays for this long after another took its place, in seconds, but not more than so many.
+    served_grace_seconds: int = 3600
+    served_directories: int = 16
+    # Results of jobs, and what was transferred for jobs that were never requested, are removed at this age, in seconds.
+    result_age_seconds: int = 30 * 24 * 3600
+    incoming_age_seconds: int = 2 * 24 * 3600
+    # A build with a smaller number that was made this much later than the published one, in seconds, is a newer one
+    # all the same: the master's numbers began anew. Longer than the slowest build takes.
+    renumbered_after_seconds: int = 24 * 3600
     # The largest tar of one architecture, and what may come out of it.
     max_unpacked_bytes: int = 32 * 1024**3
     max_members: int = 2_000_000
@@ -73,8 +100,24 @@ class Settings:
         return self.spool / "results"
 
     @property
+    def builds(self) -> Path:
+        """Which build of each application is published: a file an application."""
+        return self.spool / "builds"
+
+    @property
     def status(self) -> Path:
-        return self.spool / "status.json"
+        """What is going on, for everybody."""
+        return self.root / "srv/status/publisher.json"
+
+    @property
+    def served(self) -> Path:
+        """Numbered directories with all that changes of what clients read, and the link to the current one."""
+        return self.root / "srv/served"
+
+    @property
+    def flatpakrepo(self) -> Path:
+        """The file that users add the repository with."""
+        return self.served / "flathub.flatpakrepo"
 
     @property
     def repository(self) -> Path:

@@ -1,20 +1,13 @@
-"""The spool: jobs on their way through the publisher, and what others may know about them."""
+"""The spool: jobs on their way through the publisher."""
 
 import json
 import os
-import re
 import shutil
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from .job import is_job_id
+from .job import InvalidJob, is_job_id
 from .settings import Settings
-
-
-def _natural(job: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sorts build numbers as numbers: 9 before 10."""
-    return tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", job))
 
 
 def write_json(path: Path, value: object, mode: int = 0o644) -> None:
@@ -36,31 +29,47 @@ class Spool:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def waiting(self) -> list[str]:
-        """The jobs to do, in order: first those that an earlier run has begun."""
-        begun = [entry.name for entry in self._settings.work.iterdir() if entry.is_dir() and is_job_id(entry.name)]
-        queued = [entry.name for entry in self._settings.queue.iterdir() if is_job_id(entry.name)]
-        return sorted(begun, key=_natural) + sorted(set(queued) - set(begun), key=_natural)
+    def begun(self) -> list[str]:
+        """The jobs in the work directory, the smallest number first."""
+        return sorted((e.name for e in self._settings.work.iterdir() if is_job_id(e.name) and e.is_dir()), key=int)
 
-    def take(self, job: str) -> Path:
-        """Move a job into the work directory, where only the publisher can change it; returns that directory.
+    def queued(self) -> list[str]:
+        """The jobs that nobody has taken yet, the smallest number first."""
+        return sorted((e.name for e in self._settings.queue.iterdir() if is_job_id(e.name)), key=int)
+
+    def waiting(self) -> list[str]:
+        """The jobs to do: first those that an earlier run has begun."""
+        begun = self.begun()
+        return begun + [job for job in self.queued() if job not in begun]
+
+    def is_empty(self) -> bool:
+        return not self.waiting()
+
+    def take(self, job: str) -> None:
+        """Move a job into the work directory, where only the publisher can change it.
 
         A result left from an earlier request of the same name is removed first: from here on a result is this one's.
+        Raises InvalidJob for one that the worker has put there so that it can't be moved.
         """
-        work = self._settings.work / job
+        work, queued = self._settings.work / job, self._settings.queue / job
         if not (work / "job").exists():
             self.result(job).unlink(missing_ok=True)
             work.mkdir(exist_ok=True)
-            (self._settings.queue / job).rename(work / "job")
-        return work
+            try:
+                queued.rename(work / "job")
+            except OSError as error:
+                # Out of the way, or it would be tried for ever.
+                queued.rename(queued.with_name(f".refused-{job}-{time.time_ns()}"))
+                raise InvalidJob(f"{queued} can't be taken: {error.strerror}") from None
 
     def result(self, job: str) -> Path:
         return self._settings.results / f"{job}.json"
 
-    def finish(self, job: str, result: dict[str, object]) -> None:
-        """Write the result and remove the job."""
-        write_json(self.result(job), result)
-        self.remove(job)
+    def finish(self, job: str, refs: dict[str, str], error: str | None) -> None:
+        """Write the result, `error` None for a job that is published. The job itself is removed by `remove`."""
+        status = "failed" if error else "published"
+        print(f"{job}: {status} {error or ''}".rstrip(), flush=True)
+        write_json(self.result(job), {"id": job, "status": status, "error": error, "refs": refs})
 
     def is_finished(self, job: str) -> bool:
         """Whether a job in the work directory has its result already: it was killed before its removal."""
@@ -76,16 +85,3 @@ class Spool:
             aside = self._settings.work / f".left-{job}-{time.time_ns()}"
             directory.rename(aside)
             print(f"{job}: can't be removed, left as {aside}", flush=True)
-
-    def write_status(self, signing: str, publishing: str | None, message: str) -> None:
-        """Tell what goes on: signing is "unlocked" or "locked", publishing the job at work or None."""
-        write_json(
-            self._settings.status,
-            {
-                "signing": signing,
-                "publishing": publishing,
-                "waiting": self.waiting(),
-                "message": message,
-                "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )

@@ -27,6 +27,8 @@ def directories(settings: Settings) -> list[Directory]:
     """All of them, a parent before its children."""
     return [
         Directory(settings.repository, "publisher", "publisher", 0o755),
+        Directory(settings.served, "publisher", "publisher", 0o755),
+        Directory(settings.status.parent, "publisher", "publisher", 0o755),
         Directory(settings.keyring, "publisher", "publisher", 0o700),
         Directory(settings.signer, "signer", "signer", 0o700),
         Directory(settings.root / "srv/worker", "worker", "worker", 0o700),
@@ -38,6 +40,7 @@ def directories(settings: Settings) -> list[Directory]:
         Directory(settings.work, "publisher", SPOOL_GROUP, 0o2750),
         Directory(settings.unpacked, "unpack", "publisher", 0o2750),
         Directory(settings.results, "publisher", "worker", 0o2750),
+        Directory(settings.builds, "publisher", "publisher", 0o755),
     ]
 
 
@@ -75,6 +78,3 @@ def create(settings: Settings) -> None:
             shutil.chown(directory.path, directory.user, directory.group)
         if os.stat(directory.path).st_mode & 0o7777 != directory.mode:
             directory.path.chmod(directory.mode)
-    for path in (settings.status,):
-        if path.exists():
-            shutil.chown(path, "publisher", "publisher")

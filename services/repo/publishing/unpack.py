@@ -12,7 +12,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from .command import CommandFailed, run
+from . import scratch
 from .job import ARCHITECTURES, is_job_id
 from .settings import Settings
 
@@ -96,7 +96,7 @@ def unpack_tar(path: Path, target: Path, settings: Settings) -> None:
     truncated, and for one with more bytes or members than the settings allow.
     """
     _check_end(path)
-    run(["ostree", f"--repo={target}", "init", "--mode=archive"])
+    scratch.make(target)
     config, total = None, 0
     try:
         with tarfile.open(path, "r|", errorlevel=2) as tar:
@@ -155,7 +155,7 @@ def unpack_requested(settings: Settings) -> None:
         try:
             _room(tar, settings)
             unpack_tar(tar, settings.unpacked / architecture, settings)
-        except (Refused, CommandFailed, OSError) as reason:
+        except (Refused, OSError) as reason:
             error = f"{architecture}.tar: {reason}"
             break
     answer = settings.unpack_answer
