@@ -78,11 +78,12 @@ export function pushTests(): void {
 		it("to another branch builds nothing, and a broken manifest publishes nothing and says so on the commit", async () => {
 			const { world } = flathub;
 			const other = await world.pushSample("org.flathub.test.Shell", { branch: "experiment" });
-			const summary = () => flathub.on("repo", "sha256sum", "/srv/repo/summary");
-			const before = await summary();
+			const published = () =>
+				flathub.on("repo", "ostree", "rev-parse", "--repo=/srv/repo", "app/org.flathub.test.Shell/x86_64/stable");
+			const before = await published();
 			const broken = await world.pushSample("org.flathub.test.Shell", { broken: true });
 			expect(await finalStatus(world, "org.flathub.test.Shell", broken.commit, "flathub/build-x86_64")).toBe("failure");
-			expect(await summary()).toBe(before);
+			expect(await published()).toBe(before);
 			// The later push has come to its end, and the earlier one, to the branch, has no status at all.
 			expect(await world.statuses("org.flathub.test.Shell", other.commit)).toEqual([]);
 		});
