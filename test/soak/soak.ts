@@ -14,7 +14,7 @@ const machines = ["repo", "master", "front", "builder-1", "builder-2", "codethin
 const victims = [...machines, "publisher"] as const;
 
 /** The longest time from a push to the cut: by then a publish without trouble is over. */
-const longestWaitSeconds = 40;
+const longestWaitSeconds = 15;
 
 interface Round {
 	victim: (typeof victims)[number];
