@@ -34,11 +34,14 @@ async function cut(victim: Round["victim"]): Promise<void> {
 	}
 	await cutPower(flathub, victim);
 	await powerOn(flathub, victim);
-	if (victim !== "repo") return;
-	await poll("repo's ssh", 300, async () => {
-		await unlockLocalSigning(flathub.stack);
-		return true;
+	await poll(`${victim}'s ssh`, 300, async () => {
+		const { exitCode } = await flathub.access.ssh(victim, ["systemctl", "is-system-running", "--wait"], {
+			mayFail: true,
+		});
+		// 255 is ssh's own: nobody answered. What failed on the machine is not asked here.
+		return exitCode === 255 ? undefined : true;
 	});
+	if (victim === "repo") await unlockLocalSigning(flathub.stack);
 }
 
 async function playRound(number: number, random: () => number): Promise<Round> {

@@ -7,6 +7,7 @@ without jobs; but not for ever.
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from . import deltas
 from .deltas import Delta
@@ -15,6 +16,7 @@ from .served import Served
 from .settings import Settings
 from .spool import write_json
 from .step import step
+from .views import TOGETHER, View
 
 _BRANCHES = "appstream2/"
 
@@ -57,7 +59,7 @@ class Listing:
             return urgent() and not self.is_overdue()
 
         with step("list"):
-            self._repository.list_applications(stop)
+            self._make_lists(stop)
         before, now = self._served.refs(), self._branches()
         with step("list deltas"):
             # From what clients have: a run that was killed may have made a commit in between that nobody saw.
@@ -66,6 +68,22 @@ class Listing:
         self._served.publish(now)
         with step("listed"):
             self._path.unlink(missing_ok=True)
+
+    def _make_lists(self, stop: Callable[[], bool]) -> None:
+        """The lists of all architectures; those of a view at once."""
+        refs = self._repository.refs()
+        views = [View(self._settings, architectures) for architectures in TOGETHER]
+
+        def make(view: View) -> dict[str, str]:
+            if not view.update(refs):
+                return {}
+            self._repository.list_applications(view.path, stop)
+            return {ref: commit for ref, commit in view.lists().items() if refs.get(ref) != commit}
+
+        with ThreadPoolExecutor(max_workers=len(views)) as pool:
+            made = {ref: commit for moved in pool.map(make, views) for ref, commit in moved.items()}
+        self._repository.sign(sorted(set(made.values())))
+        self._repository.write_refs(made)
 
     def _branches(self) -> dict[str, str]:
         directory = self._settings.repository / "refs/heads" / _BRANCHES

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import objects, scratch, signature, summary
@@ -20,7 +20,6 @@ class Repository:
         self._settings = settings
         self._path = settings.repository
         self._key = key
-        self._gpg = (f"--gpg-sign={key}", f"--gpg-homedir={settings.keyring}")
 
     def _run(self, *argv: str | os.PathLike[str], urgent: Callable[[], bool] | None = None) -> str:
         return run(argv, self._settings.command_timeout_seconds, urgent=urgent)
@@ -80,9 +79,27 @@ class Repository:
             elif self.commits([ref]):
                 self._run("ostree", f"--repo={self._path}", "refs", "--delete", ref)
 
-    def list_applications(self, urgent: Callable[[], bool] | None = None) -> None:
-        """Bring the appstream branches up to date: a new commit for each architecture whose list changed."""
-        self._run("flatpak", "build-update-repo", "--no-update-summary", *self._gpg, self._path, urgent=urgent)
+    def list_applications(self, view: Path, urgent: Callable[[], bool] | None = None) -> None:
+        """Bring the appstream branches of a view up to date: a new commit, not signed yet, for each architecture whose
+        list changed."""
+        self._run("flatpak", "build-update-repo", "--no-update-summary", view, urgent=urgent)
+
+    def sign(self, commits: Iterable[str]) -> None:
+        """Sign commits that are in the repository."""
+        signature.sign(
+            self._settings,
+            self._key,
+            [(objects.path(self._path, c, "commit"), objects.path(self._path, c, "commitmeta")) for c in commits],
+        )
+
+    def write_refs(self, commits: dict[str, str]) -> None:
+        """Set refs to commits that are in the repository, each in one step."""
+        for ref, commit in commits.items():
+            file = self._path / "refs/heads" / ref
+            file.parent.mkdir(parents=True, exist_ok=True)
+            new = self._path / "tmp" / f"{file.name}.ref"
+            new.write_text(f"{commit}\n")
+            new.rename(file)
 
     def summarise(self) -> None:
         """Make the signed summaries and the indexes of the deltas, in the repository, where no client reads them."""

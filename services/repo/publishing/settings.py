@@ -100,6 +100,11 @@ class Settings:
         return self.spool / "results"
 
     @property
+    def views(self) -> Path:
+        """Repositories that show a part of the real one."""
+        return self.spool / "views"
+
+    @property
     def builds(self) -> Path:
         """Which build of each application is published: a file an application."""
         return self.spool / "builds"

@@ -41,6 +41,7 @@ def directories(settings: Settings) -> list[Directory]:
         Directory(settings.unpacked, "unpack", "publisher", 0o2750),
         Directory(settings.results, "publisher", "worker", 0o2750),
         Directory(settings.builds, "publisher", "publisher", 0o755),
+        Directory(settings.views, "publisher", "publisher", 0o755),
     ]
 
 
