@@ -16,8 +16,8 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { run } from "../process/run.ts";
-import { projectDir } from "../project-dir.ts";
+import { run } from "../../process/run.ts";
+import { projectDir } from "../../project-dir.ts";
 
 // Like no other on this machine: it is looked for among all processes.
 const passphrase = `'correct' $(horse) ${randomBytes(8).toString("hex")}`;
