@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 
 from buildbot.util import datetime2epoch
-from buildbot.util.service import BuildbotService
-from twisted.internet import defer, task
+from twisted.internet import defer
 from twisted.python import log
+
+from .periodic import Periodic
 
 LOG_WEEKS = 4
 """Logs older than that are removed; builds and their results stay in the list, as they are small."""
@@ -15,7 +16,7 @@ LOG_WEEKS = 4
 EVERY_SECONDS = 24 * 3600.0
 
 
-class Janitor(BuildbotService):
+class Janitor(Periodic):
     """Removes old logs, at the master's start and once a day.
 
     Not Buildbot's JanitorConfigurator: that adds a builder, a worker and two schedulers to what visitors see, and a
@@ -23,26 +24,10 @@ class Janitor(BuildbotService):
     """
 
     name = "janitor"
-
-    def reconfigService(self):
-        """Nothing can be configured."""
+    every_seconds = EVERY_SECONDS
 
     @defer.inlineCallbacks
-    def startService(self):
-        """Begin."""
-        yield super().startService()
-        self._calls = task.LoopingCall(self.remove_old)
-        self._calls.start(EVERY_SECONDS).addErrback(log.err, "janitor")
-
-    @defer.inlineCallbacks
-    def stopService(self):
-        """End."""
-        if self._calls.running:
-            self._calls.stop()
-        yield super().stopService()
-
-    @defer.inlineCallbacks
-    def remove_old(self):
+    def play_round(self):
         """One round; a failure is logged, and the next round tries again."""
         horizon = datetime.datetime.now(datetime.UTC) - datetime.timedelta(weeks=LOG_WEEKS)
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from buildbot.util.service import BuildbotService
-from twisted.internet import defer, reactor, task
+from twisted.internet import defer, reactor
 from twisted.python import log
+
+from .periodic import Periodic
 
 SILENCE_SECONDS = float(os.environ.get("FLATHUB_WORKER_SILENCE_SECONDS", "180"))
 """A worker that was lost is noticed after so long at most: it is asked for a sign of life every third of that, and has
@@ -25,29 +26,17 @@ def abort(conn) -> None:
         conn.mind.broker.transport.abortConnection()
 
 
-class Liveness(BuildbotService):
+class Liveness(Periodic):
     """Asks each worker for a sign of life and drops those that give none."""
 
     name = "liveness"
+    every_seconds = SILENCE_SECONDS / 3
 
-    def reconfigService(self):
-        """Nothing can be configured."""
-
-    @defer.inlineCallbacks
-    def startService(self):
-        """Begin to ask."""
-        yield super().startService()
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self._asking: set[str] = set()
-        self._calls = task.LoopingCall(self.ask_all)
-        self._calls.start(SILENCE_SECONDS / 3, now=False)
 
-    @defer.inlineCallbacks
-    def stopService(self):
-        """Ask no more."""
-        self._calls.stop()
-        yield super().stopService()
-
-    def ask_all(self) -> None:
+    def play_round(self) -> None:
         """Ask every worker that dialled in; those in the master's own process have no connection to lose."""
         for worker in self.master.workers.workers.values():
             conn = worker.conn

@@ -11,12 +11,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from buildbot.util.service import BuildbotService
-from twisted.internet import defer, task
+from twisted.internet import defer
 from twisted.python import log
 
 from .github_api import GitHubApi, GitHubError, RateLimited
 from .inventory import COMMIT
+from .periodic import Periodic
 from .pushes import BRANCH, Push, as_change, is_app, member, newest_revision
 from .statuses import PUBLISH_CONTEXT
 
@@ -123,10 +123,11 @@ class Round:
         )
 
 
-class Reconcile(BuildbotService):
+class Reconcile(Periodic):
     """Looks for missed pushes at the master's start and every ten minutes."""
 
     name = "reconcile"
+    every_seconds = EVERY_SECONDS
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -139,21 +140,7 @@ class Reconcile(BuildbotService):
         self._organization = organization
 
     @defer.inlineCallbacks
-    def startService(self):
-        """Begin."""
-        yield super().startService()
-        self._calls = task.LoopingCall(self.look)
-        self._calls.start(EVERY_SECONDS).addErrback(log.err, "reconcile")
-
-    @defer.inlineCallbacks
-    def stopService(self):
-        """End."""
-        if self._calls.running:
-            self._calls.stop()
-        yield super().stopService()
-
-    @defer.inlineCallbacks
-    def look(self):
+    def play_round(self):
         """One round; what goes wrong is logged, and the next round tries again."""
         if time.time() < self._not_before:
             return
