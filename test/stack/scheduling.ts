@@ -46,4 +46,35 @@ export function schedulingTests(): void {
 			expect(built).toEqual([]);
 		}, 1_200_000);
 	});
+
+	describe("a build that is stuck", () => {
+		it("is stopped by an operator: nothing of it goes on, and the commit says so", async () => {
+			const app = "org.flathub.test.Stuck";
+			const files = shellApp(app);
+			const manifest = JSON.parse(String(files[`${app}.json`]));
+			manifest.modules[0]["build-commands"].unshift("sleep 3000");
+			const { commit } = await flathub.world.push({
+				app,
+				files: {
+					...files,
+					[`${app}.json`]: JSON.stringify(manifest),
+					"flathub.json": JSON.stringify({ "only-arches": ["x86_64"] }),
+				},
+				message: "sleep",
+			});
+			const processes = async () =>
+				(await flathub.access.ssh("builder-2", ["pgrep", "--uid", "build", "--full", "sleep 3000"], { mayFail: true }))
+					.stdout;
+			await poll("the sleeping build", 300, async () => ((await processes()) === "" ? undefined : true));
+
+			const stopBuild = "/opt/flathub/current/role/stop-build";
+			const number = /^(\d+) flathub\/org\.flathub\.test\.Stuck /m.exec(await flathub.on("master", stopBuild))?.[1];
+			if (number === undefined) throw new Error("stop-build does not list the stuck build");
+			expect(await flathub.on("master", stopBuild, number)).toContain(app);
+			expect(await finalStatus(flathub.world, app, commit, "flathub/publish")).toBe("error");
+			await poll("the end of its processes", 60, async () => ((await processes()) === "" ? true : undefined));
+			expect(await flathub.on("builder-2", "ls", "/var/lib/build/builds")).toBe("");
+			expect(await flathub.on("master", stopBuild)).toBe("nothing is under way");
+		});
+	});
 }
