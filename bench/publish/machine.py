@@ -1,6 +1,8 @@
 """A repository machine below a directory, made with the project's own code: the same directories, signer and settings,
 but one user, and without systemd."""
 
+import compileall
+import shutil
 import subprocess
 import sys
 import time
@@ -41,8 +43,12 @@ class Machine:
 
     def __init__(self, root: Path, key_file: Path) -> None:
         settings = Settings(root=root)
+        # Compiled, as a delivery leaves it on the machine; the project itself is read-only here.
+        self.role = root / "role"
+        shutil.copytree(ROLE, self.role)
+        compileall.compile_dir(self.role, quiet=1)
         unpack = (
-            f"import sys; from pathlib import Path; sys.path.insert(0, {str(ROLE)!r})\n"
+            f"import sys; from pathlib import Path; sys.path.insert(0, {str(self.role)!r})\n"
             "from publishing.settings import Settings; from publishing.unpack import unpack_requested\n"
             f"unpack_requested(Settings(root=Path({str(root)!r})))"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builds import NUMBER
 from figures import Figures
-from machine import ROLE, Machine
+from machine import Machine
 from program import Taken, run_watched
 from repository import ARCHITECTURES, BRANCH, app_id, copy, ref
 
@@ -43,7 +43,7 @@ class Project:
         self._run(lambda: None)
 
     def _run(self, while_running: Callable[[], None]) -> Taken:
-        code = PUBLISHER.format(role=str(ROLE), log=str(self._log), settings=self._machine.settings)
+        code = PUBLISHER.format(role=str(self._machine.role), log=str(self._log), settings=self._machine.settings)
         return run_watched([sys.executable, "-B", "-c", code], while_running)
 
     def publish(self, version: int, tars: Path) -> Figures:
