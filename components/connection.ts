@@ -12,6 +12,11 @@ export interface Hop {
 	privateKey: pulumi.Input<string>;
 	/** The only host key that is accepted, as in known_hosts without the name. Not optional: without it the plugin checks nothing. */
 	hostKey: pulumi.Input<string>;
+	/**
+	 * How many attempts to connect may fail, each after 15 s at the latest. Default: as many as the resource's timeout
+	 * allows, for a machine that boots; ten, the plugin's own default, are over in 11 s.
+	 */
+	dialErrorLimit?: number;
 }
 
 /** A connection to a machine, directly or through one jump host. */
@@ -28,15 +33,14 @@ export const firstContactTimeouts = { create: "10m", update: "10m" };
 /** How long taking a machine out may wait for one that does not answer. */
 export const removalTimeouts = { delete: "3m" };
 
-function dial({ host, port, user, privateKey, hostKey }: Hop) {
+function dial({ host, port, user, privateKey, hostKey, dialErrorLimit }: Hop) {
 	return {
 		host,
 		port: port ?? 22,
 		user: user ?? "root",
 		privateKey,
 		hostKey,
-		// Ten errors, the default, are over in 11 s; the resource's timeout is the deadline.
-		dialErrorLimit: -1,
+		dialErrorLimit: dialErrorLimit ?? -1,
 		perDialTimeout: 15,
 	};
 }

@@ -35,7 +35,8 @@ export class RemoteBuilder extends pulumi.ComponentResource {
 		super("flathub:index:RemoteBuilder", name, {}, opts);
 		this.name = name;
 		const { host, port, user, hostKey } = args.remote;
-		const connection: Connection = { host, port, user, hostKey, privateKey: args.deployKey };
+		// It runs already: one that can't be reached, or has not let the key in, is not waited for as one that boots.
+		const connection: Connection = { host, port, user, hostKey, privateKey: args.deployKey, dialErrorLimit: 20 };
 		const guest = { user };
 		const program = (parameters: unknown) => asRoot(connection, `python3 - ${shellQuoted(JSON.stringify(parameters))}`);
 		// Noted on the machine, so that a line that was renamed does not take out what its successor has put there.

@@ -342,7 +342,7 @@ describe.each(Object.entries(prod.remoteBuilders))("the remote builder %s", (nam
 			user: remote.user,
 			privateKey: "PRIVATE-HALF-OF-deploy-key\n",
 			hostKey: remote.hostKey,
-			dialErrorLimit: -1,
+			dialErrorLimit: 20,
 			perDialTimeout: 15,
 		});
 		const place = `${remote.host}:${remote.port}`;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { poll } from "../../process/poll.ts";
 import { finalStatus, flathub } from "./flathub.ts";
 
 /** From a push to an installed app. */
@@ -30,6 +31,20 @@ export function pushTests(): void {
 				"flathub:app/org.flathub.test.Shell/x86_64/stable",
 			]);
 			expect(verified.stdout).toMatch(/Good signature from "Flathub local/);
+		});
+
+		it("is listed soon after: a user who searches finds it", async () => {
+			const { client } = flathub.world;
+			await poll(
+				"the app in a user's list",
+				180,
+				async () => {
+					await client.run(["flatpak", "update", "--user", "--appstream", "--noninteractive"]);
+					const search = await client.run(["flatpak", "search", "--user", "--columns=application", "greeting"]);
+					return search.stdout.includes("org.flathub.test.Shell") ? true : undefined;
+				},
+				2,
+			);
 		});
 
 		it("serves the i386 build, which a client can verify, install and run", async () => {
