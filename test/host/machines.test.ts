@@ -379,6 +379,13 @@ describe("machines", () => {
 		await hasAddress((...argv) => host.enter(ids.other, argv), "10.17.0.20/24");
 	});
 
+	it("a network's bridge has an address of its own, whichever machines come and go", async () => {
+		const { stdout } = await run(["ip", "-json", "link", "show", "type", "bridge"], { namespace: prefix });
+		const addresses = (JSON.parse(stdout) as { address: string }[]).map(({ address }) => address);
+		expect(addresses.length).toBeGreaterThan(0);
+		for (const address of addresses) expect(address).toMatch(/^0a:/);
+	});
+
 	it("a power cut ends a machine at once and loses what its volume had not been sent", async () => {
 		const inOther = (...argv: string[]) => host.enter(ids.other, argv, { timeoutSeconds: 60 });
 		await inOther("sh", "-c", "echo sent >/srv/sent; sync; echo unsent >/srv/unsent; echo kept >/root/kept");

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { attempt, run } from "../../../process/run.ts";
@@ -84,7 +85,11 @@ async function linkExists(name: string, namespace?: string): Promise<boolean> {
 
 async function createBridge(namespace: string, bridge: string, addresses: readonly string[]): Promise<void> {
 	if (!(await linkExists(bridge, namespace))) {
-		await run(["ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0"], { namespace });
+		// An address of its own: by default a bridge has the lowest of its ports', and each machine that comes or goes would
+		// leave the others with a neighbour entry that leads nowhere, without DNS for half a minute.
+		const hash = createHash("sha256").update(`${namespace} ${bridge}`).digest("hex");
+		const address = ["0a", ...(hash.slice(0, 10).match(/../g) ?? [])].join(":");
+		await run(["ip", "link", "add", bridge, "address", address, "type", "bridge", "forward_delay", "0"], { namespace });
 	}
 	for (const address of addresses) await run(["ip", "address", "replace", address, "dev", bridge], { namespace });
 	await run(["ip", "link", "set", bridge, "up"], { namespace });
