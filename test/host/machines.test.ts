@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHost, type HostOptions } from "../../local/cloud/host/hypervisor.ts";
 import { cutPower } from "../../local/cloud/host/power-cut.ts";
 import type { NicSpec, SecurityGroupSpec, ServerSpec } from "../../local/cloud/hypervisor.ts";
+import { run } from "../../process/run.ts";
 
 // Real machines in a data centre of its own name and addresses, beside any other on this host.
 
