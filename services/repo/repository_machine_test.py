@@ -245,10 +245,11 @@ def machine(signing_key):
         "from publishing.settings import Settings\n"
         "{body}\n"
     )
+    limits = {"max_unpacked_bytes": 10**8, "max_members": 5000, "min_free_bytes": 8 * 1000**2}
     unpack = code.format(
         role=str(ROLE),
         body=f"from publishing.unpack import unpack_requested\n"
-        f"unpack_requested(Settings(root=Path({str(root)!r}), max_unpacked_bytes=10**8, max_members=5000))",
+        f"unpack_requested(Settings(root=Path({str(root)!r}), **{limits!r}))",
     )
     settings = Settings(
         root=root,
@@ -256,8 +257,7 @@ def machine(signing_key):
         publisher_command=("true",),
         restricted=restricted_presets(),
         command_timeout_seconds=120,
-        max_unpacked_bytes=10**8,
-        max_members=5000,
+        **limits,
     )
     for directory in storage.directories(settings):
         directory.path.mkdir(parents=True, exist_ok=True)
