@@ -29,7 +29,10 @@ export function checkHost(settings: LocalSettings): void {
 		{ dir: settings.cacheDir, gb: neededDiskGb.cache, what: "Pulumi's engine, the machines' image, the runtimes" },
 		{ dir: settings.stateDir, gb: neededDiskGb.state, what: "the machines, their volumes and builds" },
 	]);
-	if (problems.length === 0) return checkEmulation();
+	if (problems.length === 0) {
+		checkEmulation();
+		return;
+	}
 	throw new Error(
 		[
 			"Not enough space for the local Flathub:",

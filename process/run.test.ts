@@ -5,8 +5,9 @@ const shell = (script: string) => ["sh", "-c", script];
 
 describe("run", () => {
 	it("gives the output, and hands on input, environment and folder", async () => {
+		// biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
 		const script = 'read -r line; echo "$line $NAME ${HOME-no home} $PWD"; echo warning >&2';
-		const env = { PATH: process.env["PATH"], NAME: "name" };
+		const env = { PATH: process.env.PATH, NAME: "name" };
 		const finished = await run(shell(script), { input: "input\n", env, cwd: "/" });
 		expect(finished).toEqual({ exitCode: 0, stdout: "input name no home /", stderr: "warning" });
 	});
@@ -28,9 +29,7 @@ describe("run", () => {
 		expect(await attempt(["no-such-program"])).toBeUndefined();
 	});
 	it("ends a program that takes too long with all that it started", async () => {
-		const start = performance.now();
+		// What holds the output open would keep run() waiting, and the test with it.
 		await expect(run(shell("sleep 60 & sleep 60"), { timeoutSeconds: 0.3 })).rejects.toThrow("after 0.3 s");
-		// What holds the output open would keep run() waiting.
-		expect(performance.now() - start).toBeLessThan(20_000);
 	});
 });

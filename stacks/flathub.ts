@@ -57,7 +57,7 @@ export interface FlathubOutputs {
 export function deployFlathub(config: Config, { stack, services, opts = {} }: Deployment): FlathubOutputs {
 	for (const { name, type } of machinesOf(config)) {
 		const notice = successionNotice(name, type);
-		if (notice !== undefined) pulumi.log.info(notice);
+		if (notice !== undefined) void pulumi.log.info(notice);
 	}
 
 	const deployKey = makeDeployKey(opts);

@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { builder } from "../cloud-init/builder.ts";
 import { type Config, parseConfig } from "../stacks/config.ts";
 import type { FlathubOutputs } from "../stacks/flathub.ts";
-import { type Asked, certificatePem, deployMocked, idOf, valueOf } from "./mocked.ts";
+import { type Asked, certificatePem, deployMocked, idOf, settled } from "./mocked.ts";
 import { stackConfig, stackValues } from "./stack-file.ts";
 
 type Values = Record<string, unknown>;
@@ -431,7 +431,7 @@ describe("a remote builder whose user is not root", () => {
 
 describe("outputs", () => {
 	test("where to look, and who is who", async () => {
-		expect(await valueOf(outputs.publicAddress)).toBe("198.51.100.7");
+		expect(await settled(outputs.publicAddress)).toBe("198.51.100.7");
 		expect(outputs.publicUrl).toBe("https://flathub.org");
 		expect(Object.keys(outputs.machines).sort()).toEqual([...names].sort());
 		expect(outputs.remoteBuilders).toEqual({
@@ -439,12 +439,12 @@ describe("outputs", () => {
 			"codethink-2": { host: "flathub-2.codethink.example", port: 22, user: "root" },
 		});
 		const remote = outputs.hostKeys["codethink-1"];
-		expect(remote && (await valueOf(remote))).toBe(prod.remoteBuilders["codethink-1"]?.hostKey);
+		expect(remote && (await settled(remote))).toBe(prod.remoteBuilders["codethink-1"]?.hostKey);
 		expect(outputs.machines.repo?.address).toBe("10.17.0.20");
 		const { serverId } = outputs.machines.repo ?? {};
-		expect(serverId && (await valueOf(serverId))).toBe(idOf("scaleway:instance/server:Server", "repo-server"));
+		expect(serverId && (await settled(serverId))).toBe(idOf("scaleway:instance/server:Server", "repo-server"));
 		const { front } = outputs.hostKeys;
-		expect(front && (await valueOf(front))).toBe("ssh-ed25519 PUBLIC-HALF-OF-front-host-key");
+		expect(front && (await settled(front))).toBe("ssh-ed25519 PUBLIC-HALF-OF-front-host-key");
 	});
 
 	test.each(["deployKey", "changeHookSecret"] as const)("%s is a secret", async (name) => {
@@ -462,7 +462,7 @@ async function userDataOf(config: Config): Promise<Record<string, string>> {
 }
 
 describe("a changed inventory leaves the other machines' first boot as it is", () => {
-	const before = () => userDataOf(prod);
+	const userDataOfProd = () => userDataOf(prod);
 	const withMachine = (name: string, machine: Values) => {
 		const values = stackValues("prod");
 		return parseConfig({ ...values, machines: { ...(values.machines as Values), [name]: machine } });
@@ -477,7 +477,7 @@ describe("a changed inventory leaves the other machines' first boot as it is", (
 			architectures: ["x86_64"],
 		});
 		const { "builder-3": added, ...others } = await userDataOf(config);
-		expect(others).toEqual(await before());
+		expect(others).toEqual(await userDataOfProd());
 		expect(parse(added ?? "")).toHaveProperty("hostname", "builder-3");
 	});
 
@@ -487,7 +487,7 @@ describe("a changed inventory leaves the other machines' first boot as it is", (
 		const hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2m8p6dCk7XoJ0C4nO6YkQyD4hJ8m4mFZ5nK8a9vXyZ";
 		const added = { ...first, host: "flathub-3.codethink.example", hostKey };
 		const remoteBuilders = { ...(values.remoteBuilders as Values), "codethink-3": added };
-		expect(await userDataOf(parseConfig({ ...values, remoteBuilders }))).toEqual(await before());
+		expect(await userDataOf(parseConfig({ ...values, remoteBuilders }))).toEqual(await userDataOfProd());
 	});
 
 	test("one more operator, another architecture, another remote: none", async () => {
@@ -495,11 +495,11 @@ describe("a changed inventory leaves the other machines' first boot as it is", (
 		const operators = { alex: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1zEB2OCprPZIrgdJVuGL8dfuv6PVlYw4VG2LyvMwIO a@b" };
 		const runtimeRemotes = { other: "https://example.org/other.flatpakrepo" };
 		const config = parseConfig({ ...values, operators, runtimeRemotes, domain: "flathub.example" });
-		expect(await userDataOf(config)).toEqual(await before());
+		expect(await userDataOf(config)).toEqual(await userDataOfProd());
 	});
 
 	test("none names another machine than front", async () => {
-		const userData = await before();
+		const userData = await userDataOfProd();
 		for (const [name, text] of Object.entries(userData)) {
 			const others = Object.entries(prod.machines).filter(([other]) => other !== name && other !== "front");
 			for (const [, { address }] of others)
@@ -512,7 +512,7 @@ describe("a changed inventory leaves the other machines' first boot as it is", (
 		const machines = structuredClone(values.machines) as Record<string, Values>;
 		if (machines.front) machines.front.address = "10.17.0.3";
 		const after = await userDataOf(parseConfig({ ...values, machines }));
-		const unchanged = Object.entries(await before()).filter(([name, text]) => after[name] === text);
+		const unchanged = Object.entries(await userDataOfProd()).filter(([name, text]) => after[name] === text);
 		expect(unchanged.map(([name]) => name)).toEqual(["front"]);
 	});
 });

@@ -117,7 +117,7 @@ export async function deployMocked(
 }
 
 /** The value of an output that is known. */
-export function valueOf<T>(output: pulumi.Output<T>): Promise<T> {
+export function settled<T>(output: pulumi.Output<T>): Promise<T> {
 	return new Promise((resolve) => {
 		output.apply(resolve);
 	});

@@ -217,7 +217,7 @@ export class Cloud {
 	/** A machine that ends by itself (`poweroff` in the guest) keeps its place, as on Scaleway. */
 	private machineEnded(serverId: string): void {
 		const server = this.state.servers[serverId];
-		if (!server || server.state !== "running" || this.chains.has(`server:${serverId}`)) return;
+		if (server?.state !== "running" || this.chains.has(`server:${serverId}`)) return;
 		this.setServerState(server, "stopped in place", "");
 		this.save();
 		this.options.log(`server ${server.name} ended by itself`);
@@ -298,7 +298,7 @@ export class Cloud {
 	async deleteVolume(volume: Volume): Promise<void> {
 		volume.status = "deleting";
 		this.save();
-		await this.enqueue(
+		this.enqueue(
 			`volume:${volume.id}`,
 			`deleting volume ${volume.name}`,
 			async () => {
@@ -309,6 +309,7 @@ export class Cloud {
 				volume.status = "error";
 			},
 		);
+		await this.chains.get(`volume:${volume.id}`);
 	}
 
 	attachVolume(volume: Volume, serverId: string): void {
@@ -444,12 +445,7 @@ export class Cloud {
 	}
 
 	/** Runs a step after the ones of the same object that are under way. A failure is logged and told to `onError`. */
-	private enqueue(
-		key: string,
-		what: string,
-		step: () => Promise<void>,
-		onError?: (message: string) => void,
-	): Promise<void> {
+	private enqueue(key: string, what: string, step: () => Promise<void>, onError?: (message: string) => void): void {
 		const before = this.chains.get(key) ?? Promise.resolve();
 		const after = before
 			.then(step)
@@ -464,7 +460,6 @@ export class Cloud {
 				this.save();
 			});
 		this.chains.set(key, after);
-		return after;
 	}
 }
 

@@ -287,10 +287,12 @@ describe("a change of the stack", () => {
 	it("with a bad configuration names each field, its value and what was expected, without a stack trace", async () => {
 		const good = stack.configArguments.at(-1) as string;
 		const bad = join(folder, "stack/pulumi/Pulumi.bad.yaml");
-		const file = parse(readFileSync(good, "utf8")) as { config: Record<string, unknown> };
+		const file = parse(readFileSync(good, "utf8")) as {
+			config: { "flathub:machines": Record<"front", Record<string, unknown>> } & Record<string, unknown>;
+		};
 		file.config["flathub:protect"] = "perhaps";
 		file.config["flathub:domian"] = "flathub.org";
-		(file.config["flathub:machines"] as Record<string, Record<string, unknown>>)["front"]!["type"] = "VC9L";
+		file.config["flathub:machines"].front.type = "VC9L";
 		writeFileSync(bad, stringify(file));
 		const { exitCode, stdout, stderr } = await stack.pulumi(
 			["preview", "--color", "never", "--stack", "local", "--config-file", bad],

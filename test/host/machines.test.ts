@@ -156,12 +156,12 @@ describe("what keeps it from starting is said at once, readably", () => {
 		await expect(tight.start()).rejects.toThrow(/t-machines.*GB free, 1000000 GB needed/);
 	});
 	it("missing tools: their Debian packages", async () => {
-		const old = process.env["PATH"];
-		process.env["PATH"] = "/nowhere";
+		const old = process.env.PATH;
+		process.env.PATH = "/nowhere";
 		try {
 			await expect(createHost(options).start()).rejects.toThrow(/apt-get install .*mmdebstrap.*systemd-container/);
 		} finally {
-			process.env["PATH"] = old;
+			process.env.PATH = old;
 		}
 	});
 	it("a namespace of that name that something else made", async () => {

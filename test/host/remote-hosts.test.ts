@@ -117,7 +117,7 @@ describe("emulation of arm and aarch64", () => {
 		try {
 			await startEmulation("t-two");
 			expect(registered()).toEqual(expect.arrayContaining(["qemu-aarch64", "qemu-arm"]));
-			expect(readFileSync(join(table, "qemu-arm"), "utf8")).toMatch(/^enabled\n[^]*^flags: \S*F/m);
+			expect(readFileSync(join(table, "qemu-arm"), "utf8")).toMatch(/^enabled\n[\s\S]*^flags: \S*F/m);
 			await hosts.powerOff("codethink-1");
 			await hosts.powerOn("codethink-1");
 			await inHost("systemctl", "is-system-running", "--wait");

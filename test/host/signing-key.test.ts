@@ -209,7 +209,7 @@ test("at a terminal it asks twice and shows no answer", async () => {
 }, 60_000);
 
 test("killed in the middle, it leaves nothing that looks whole, and another run makes it", async () => {
-	const [directory, temporary] = [join(work, "killed"), mkdtempSync(join(tmpdir(), "fk-")) + "/t"];
+	const [directory, temporary] = [join(work, "killed"), `${mkdtempSync(join(tmpdir(), "fk-"))}/t`];
 	const child = start(directory, temporary);
 	const secrets = () =>
 		readdirSync(temporary).flatMap((home) => {
@@ -231,7 +231,7 @@ test("killed in the middle, it leaves nothing that looks whole, and another run 
 }, 60_000);
 
 test("the passphrase is in no process's arguments, and no GnuPG home stays", async () => {
-	const [directory, temporary] = [join(work, "watched"), mkdtempSync(join(tmpdir(), "fk-")) + "/t"];
+	const [directory, temporary] = [join(work, "watched"), `${mkdtempSync(join(tmpdir(), "fk-"))}/t`];
 	const child = start(directory, temporary);
 	const output = text(child.stdout as NodeJS.ReadableStream);
 	const seen = new Set<string>();

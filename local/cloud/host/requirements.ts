@@ -40,7 +40,7 @@ export async function checkRequirements(
 }
 
 function missingTools(): string[] {
-	const folders = (process.env["PATH"] ?? "").split(":");
+	const folders = (process.env.PATH ?? "").split(":");
 	const missing = Object.keys(tools).filter((tool) => !folders.some((folder) => existsSync(path.join(folder, tool))));
 	if (missing.length === 0) return [];
 	const packages = [...new Set(missing.map((tool) => tools[tool]))];

@@ -11,6 +11,7 @@ export interface Answer {
 	status: number;
 	headers: Headers;
 	/** Parsed if it is JSON, else the text. */
+	// biome-ignore lint/suspicious/noExplicitAny: each test says by its expectations what it takes the answer for.
 	body: any;
 }
 

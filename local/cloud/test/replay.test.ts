@@ -208,7 +208,7 @@ function difference(recorded: unknown, ours: unknown, at: string): string | unde
 }
 
 function isPassing(value: Record<string, unknown>): boolean {
-	return /^(syncing|updating|resizing|attaching)$/.test(String(value["state"] ?? value["status"]));
+	return /^(syncing|updating|resizing|attaching)$/.test(String(value.state ?? value.status));
 }
 
 function kind(value: unknown): string {
