@@ -14,7 +14,8 @@ import { poll } from "../process/poll.ts";
 import { describeError } from "./command.ts";
 import { deployKey } from "./deploy-key.ts";
 import { endLeftBehind, recoverKilledChange, refuseLiveChange } from "./killed-change.ts";
-import { makeSigningKey, unlockSigning } from "./signing.ts";
+import { unlockSigning } from "./signing.ts";
+import { makeSigningKeys } from "./signing-keys.ts";
 import { openStack, type Stack, type StackOutputs } from "./stack.ts";
 import { changeStack } from "./update-output.ts";
 
@@ -96,9 +97,12 @@ async function ensureSecrets(stack: Stack): Promise<void> {
 	if (!("flathub:githubToken" in known)) await set("flathub:githubToken", randomBytes(20).toString("hex"));
 	if ("flathub:signingKey" in known) return;
 	const passphrase = randomBytes(24).toString("base64url");
-	// The passphrase first: a key whose passphrase is lost would be worth nothing.
+	// The primary key is thrown away: nobody keeps this stack. The spare is for rehearsing the rotation.
+	const { machine, spare } = await makeSigningKeys("Flathub local <flathub@flathub.test>", passphrase);
+	// The key last: without its passphrase or its spare it would be worth nothing.
 	await set("local:signingPassphrase", passphrase);
-	await set("flathub:signingKey", await makeSigningKey("Flathub local <flathub@flathub.test>", passphrase));
+	await set("local:spareSigningKey", spare);
+	await set("flathub:signingKey", machine);
 }
 
 async function secretConfig(stack: Stack, key: string): Promise<string> {
@@ -190,7 +194,7 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 		"",
 		`  the site             ${address}/`,
 		`  Buildbot             ${address}/builds/`,
-		`  both by name         add "${outputs.publicAddress} flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
+		`  both by name         add "${outputs.publicAddress} flathub.test dl.flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
 		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, codethink-1…)",
 		`  push an app          ./scripts/push ${sampleApp}`,
 		"  Pulumi               ./scripts/pulumi local preview",

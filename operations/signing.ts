@@ -1,5 +1,4 @@
 import { openAccess } from "./access.ts";
-import { makeSigningKeys } from "./signing-keys.ts";
 import type { StackOutputs } from "./stack.ts";
 
 /** Presets the passphrase in repo's gpg-agent, over SSH on stdin; returns when the key has signed. */
@@ -13,12 +12,4 @@ export async function unlockSigning(outputs: StackOutputs, passphrase: string): 
 	} finally {
 		access.close();
 	}
-}
-
-/**
- * Makes a signing key whose primary and spare are thrown away: for a stack that nobody keeps.
- * @returns what goes to flathub:signingKey, encrypted with the passphrase.
- */
-export async function makeSigningKey(userId: string, passphrase: string): Promise<string> {
-	return (await makeSigningKeys(userId, passphrase)).machine;
 }

@@ -17,6 +17,20 @@ export function hostileTests(): void {
 			expect(await finalStatus(world, app, commit, "flathub/build-x86_64")).toBe("success");
 		});
 
+		/** The exit code of an attempt to connect as the user that builds. */
+		const connect = async (machine: string, host: string, port: number) => {
+			const attempt = ["timeout", "4", "bash", "-c", `exec 3<>/dev/tcp/${host}/${port}`];
+			const command = ["runuser", "-u", "build", "--", ...attempt];
+			return (await flathub.access.ssh(machine, command, { mayFail: true })).exitCode;
+		};
+
+		it.each(["builder-2", "codethink-1"])(
+			"can connect to the outside as the user that builds on %s",
+			async (machine) => {
+				expect(await connect(machine, flathub.outputs.publicAddress, 80)).toBe(0);
+			},
+		);
+
 		it.each([
 			["the master's worker port", "10.17.0.10", 9989],
 			["the master's web service", "10.17.0.10", 8010],
@@ -24,12 +38,21 @@ export function hostileTests(): void {
 			["another builder", "10.17.0.31", 22],
 			["the metadata service", "169.254.42.42", 80],
 		])("can't connect to %s as the user that builds", async (_, host, port) => {
-			const { exitCode } = await flathub.access.ssh(
-				"builder-2",
-				["runuser", "-u", "build", "--", "timeout", "4", "bash", "-c", `exec 3<>/dev/tcp/${host}/${port}`],
-				{ mayFail: true },
-			);
-			expect(exitCode).not.toBe(0);
+			expect(await connect("builder-2", host, port)).not.toBe(0);
+		});
+
+		it.each([
+			["the machine's own services", "127.0.0.1", 22],
+			["the lender's network", "10.0.0.1", 80],
+			["a metadata service", "169.254.169.254", 80],
+		])("can't connect to %s as the user that builds on a remote builder", async (_, host, port) => {
+			const rejected = async () => {
+				const counter = await flathub.on("codethink-1", "nft", "list", "counter", "inet", "flathub", "build_rejected");
+				return Number(/packets (\d+)/.exec(counter)?.[1]);
+			};
+			const before = await rejected();
+			expect(await connect("codethink-1", host, port)).not.toBe(0);
+			expect(await rejected()).toBeGreaterThan(before);
 		});
 	});
 

@@ -16,6 +16,7 @@ export function secretTests(): void {
 				"change hook's secret": outputs.changeHookSecret,
 				"signing passphrase": await config("local:signingPassphrase"),
 				"signing key": (await config("flathub:signingKey")).split("\n")[4] ?? "",
+				"spare signing key": (await config("local:spareSigningKey")).split("\n")[4] ?? "",
 				"GitHub token": await config("flathub:githubToken"),
 				"worker's password": await flathub.on("builder-1", "cat", "/etc/flathub/secrets/worker-password"),
 			};
@@ -37,6 +38,31 @@ export function secretTests(): void {
 					.map(([place]) => `${secret} in ${place}`);
 			});
 			expect(found).toEqual([]);
+		});
+
+		it("stay in the agent: the publisher can have something signed, and neither take the key nor give a passphrase", async () => {
+			const agent = [
+				"runuser",
+				"-u",
+				"publisher",
+				"--",
+				"gpg-connect-agent",
+				"--no-autostart",
+				"--homedir",
+				"/srv/keyring",
+			];
+			const ask = async (...commands: string[]) =>
+				(await flathub.access.ssh("repo", agent, { input: [...commands, "/bye", ""].join("\n") })).stdout
+					.trim()
+					.split("\n");
+			const keys = await flathub.on("repo", "ls", "/srv/signer/private-keys-v1.d");
+			const grip = /^([0-9A-F]{40})\.key$/m.exec(keys)?.[1];
+			expect(grip).toBeDefined();
+			expect(await ask(`HAVEKEY ${grip}`)).toEqual(["OK"]);
+			expect(await ask(`EXPORT_KEY ${grip}`, `PRESET_PASSPHRASE ${grip} -1 00`)).toEqual([
+				expect.stringMatching(/^ERR .*Forbidden/),
+				expect.stringMatching(/^ERR .*Forbidden/),
+			]);
 		});
 	});
 }
