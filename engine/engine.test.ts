@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { buildFailed, parts, spaceProblem } from "./build.ts";
 import { exportLines } from "./ensure.ts";
-import { checkSum, download, findInstalled, findOnPath, missingPlugins } from "./official.ts";
+import { checkSum, download, findInstalled, findOnPath, missingPlugins, operatorsEnvironment } from "./official.ts";
 import { atLeast, cliVersion, engineKey, modules, pluginFolder, pluginNames, readPluginVersions } from "./pins.ts";
 import { duration } from "./progress.ts";
 
@@ -141,13 +141,13 @@ describe("what is already there", () => {
 		}
 	};
 	const find = () => {
-		const before = process.env["PULUMI_HOME"];
-		process.env["PULUMI_HOME"] = join(folder, "home");
+		const before = process.env.PULUMI_HOME;
+		process.env.PULUMI_HOME = join(folder, "home");
 		try {
 			return findInstalled(versions, join(folder, "bin"), join(folder, "cache"));
 		} finally {
-			if (before === undefined) delete process.env["PULUMI_HOME"];
-			else process.env["PULUMI_HOME"] = before;
+			if (before === undefined) delete process.env.PULUMI_HOME;
+			else process.env.PULUMI_HOME = before;
 		}
 	};
 
@@ -173,6 +173,42 @@ describe("what is already there", () => {
 		const path = join(folder, "cache/key/bin");
 		expect(findOnPath("pulumi", path, join(folder, "cache"))).toBeUndefined();
 		expect(findOnPath("pulumi", path, join(folder, "other"))).toBe(join(path, "pulumi"));
+	});
+});
+
+describe("an operator's own stack", () => {
+	const cli = (place: string, version = cliVersion) =>
+		chmodSync(write(`${place}/pulumi`, `#!/bin/sh\necho v${version}\n`), 0o755);
+	const environment = (variables: Record<string, string> = {}) => {
+		const PATH = [join(folder, "made/key/bin"), join(folder, "bin")].join(":");
+		return operatorsEnvironment({ PATH, PULUMI_HOME: join(folder, "home"), ...variables }, join(folder, "made"));
+	};
+
+	test("has the official CLI with the operator's logins, though no plugin is installed and an engine was made", () => {
+		cli("bin");
+		cli("made/key/bin");
+		expect(missingPlugins(join(folder, "home"), versions)).toEqual(pluginNames);
+		const { PATH, PULUMI_HOME } = environment();
+		expect(PULUMI_HOME).toBe(join(folder, "home"));
+		expect(findOnPath("pulumi", PATH ?? "", "/nowhere")).toBe(join(folder, "bin/pulumi"));
+	});
+
+	test("has none but the official CLI", () => {
+		cli("made/key/bin");
+		expect(() => environment()).toThrow(`no official Pulumi CLI on the PATH; expected ${cliVersion} or newer`);
+	});
+
+	test("has no CLI that is too old or does not run", () => {
+		cli("bin", "3.258.0");
+		expect(() => environment()).toThrow("bin/pulumi is v3.258.0, expected 3.259.0 or newer");
+		chmodSync(write("bin/pulumi", "#!/bin/sh\nexit 1\n"), 0o755);
+		expect(() => environment()).toThrow("bin/pulumi is no Pulumi that runs, expected 3.259.0 or newer");
+	});
+
+	test("has no plugins that stand in", () => {
+		cli("bin");
+		const PULUMI_HOME = join(folder, "made/key");
+		expect(() => environment({ PULUMI_HOME })).toThrow(`PULUMI_HOME is ${PULUMI_HOME}, an engine made for the local`);
 	});
 });
 

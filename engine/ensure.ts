@@ -31,24 +31,23 @@ export interface Engine {
 	home: string;
 	/** What the environment of every `pulumi` needs on top of the caller's own. */
 	env: Record<string, string>;
-	/** False if it was built here: then command, random and tls are stand-ins, which are not for production. */
-	official: boolean;
 }
 
 /**
- * Finds or makes a Pulumi CLI with the plugins that the program needs: one that is already installed, else the official
- * downloads, else one built from Go modules. What was made once is found again without any network.
+ * Finds or makes a Pulumi CLI with the plugins that the program needs, for the local stack: one that is already installed,
+ * else the official downloads, else one built from Go modules, where command, random and tls are stand-ins. What was made
+ * once is found again without any network.
  * Throws one readable message if none can be had.
  */
 export async function ensureEngine(options: EngineOptions = {}): Promise<Engine> {
 	const report = options.report ?? ((line) => process.stderr.write(`${line}\n`));
 	const cache = options.cacheFolder ?? defaultCacheFolder();
 	const versions = readPluginVersions(join(engineFolder, "..", "package.json"));
-	const path = process.env["PATH"] ?? "";
+	const path = process.env.PATH ?? "";
 
 	const installed = findInstalled(versions, path, cache);
 	if (installed) {
-		return { ...installed, env: { PULUMI_SKIP_UPDATE_CHECK: "true" }, official: true };
+		return { ...installed, env: { PULUMI_SKIP_UPDATE_CHECK: "true" } };
 	}
 	const key = engineKey(engineFolder, versions, `${process.platform}-${process.arch}`);
 	const downloaded = join(cache, `official-${cliVersion}-${Object.values(versions).join("-")}`);
@@ -91,18 +90,19 @@ async function buildInto(
 function officialEngine(home: string, path: string): Engine {
 	const bin = join(home, "bin");
 	const env = { PATH: `${bin}${delimiter}${path}`, PULUMI_HOME: home, PULUMI_SKIP_UPDATE_CHECK: "true" };
-	return { pulumi: join(bin, "pulumi"), home, env, official: true };
+	return { pulumi: join(bin, "pulumi"), home, env };
 }
 
 function builtEngine(home: string, path: string): Engine {
 	const engine = officialEngine(home, path);
 	// There is nowhere to get anything from, and trying costs the time of many connections.
 	const offline = { PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true", PULUMI_DISABLE_REGISTRY_RESOLVE: "true" };
-	return { ...engine, env: { ...engine.env, ...offline }, official: false };
+	return { ...engine, env: { ...engine.env, ...offline } };
 }
 
-function defaultCacheFolder(): string {
-	const base = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
+/** Where engines are kept. */
+export function defaultCacheFolder(): string {
+	const base = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
 	return join(base, "flathub-infrastructure", "engine");
 }
 

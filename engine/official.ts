@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { atLeast, cliVersion, type PluginName, type PluginVersions, pluginFolder, pluginNames } from "./pins.ts";
 import type { Report } from "./progress.ts";
 
@@ -41,13 +41,50 @@ export function findInstalled(
 ): { pulumi: string; home: string } | undefined {
 	const pulumi = findOnPath("pulumi", path, except);
 	if (!pulumi || !findOnPath("pulumi-language-nodejs", path, except)) return undefined;
-	const home = process.env["PULUMI_HOME"] ?? join(homedir(), ".pulumi");
+	const home = operatorsHome(process.env);
 	if (missingPlugins(home, versions).length > 0) return undefined;
+	return atLeast(versionOf(pulumi), cliVersion) ? { pulumi, home } : undefined;
+}
+
+/**
+ * The environment for an operator's own stack: the official CLI that is on the PATH, with the operator's PULUMI_HOME, where
+ * the logins are. That plugins are missing is no fault: Pulumi installs them when a program needs them.
+ *
+ * @param made folder of the engines made here: nothing in it is for such a stack
+ * @throws Error if there is no official CLI, if it is too old, or if PULUMI_HOME is an engine made here
+ */
+export function operatorsEnvironment(env: NodeJS.ProcessEnv, made: string): NodeJS.ProcessEnv {
+	const path = env.PATH ?? "";
+	const pulumi = findOnPath("pulumi", path, made);
+	if (!pulumi) {
+		throw new Error(
+			`There is no official Pulumi CLI on the PATH; expected ${cliVersion} or newer: https://www.pulumi.com/docs/install/. An engine that was built here has stand-ins for the command, random and tls plugins, and is for the local stack only.`,
+		);
+	}
+	const version = versionOf(pulumi);
+	if (!atLeast(version, cliVersion)) {
+		throw new Error(`${pulumi} is ${version || "no Pulumi that runs"}, expected ${cliVersion} or newer.`);
+	}
+	if (`${resolve(operatorsHome(env))}/`.startsWith(`${made}/`)) {
+		throw new Error(
+			`PULUMI_HOME is ${env.PULUMI_HOME}, an engine made for the local stack; expected your own, or none set.`,
+		);
+	}
+	// The one that was found, and its language host, before any that was made here.
+	return { ...env, PATH: `${dirname(pulumi)}${delimiter}${path}`, PULUMI_SKIP_UPDATE_CHECK: "true" };
+}
+
+function operatorsHome(env: NodeJS.ProcessEnv): string {
+	return env.PULUMI_HOME || join(homedir(), ".pulumi");
+}
+
+/** What `pulumi version` prints; nothing if it fails. */
+function versionOf(pulumi: string): string {
 	const asked = spawnSync(pulumi, ["version"], {
 		encoding: "utf8",
 		env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: "true" },
 	});
-	return asked.status === 0 && atLeast(asked.stdout.trim(), cliVersion) ? { pulumi, home } : undefined;
+	return asked.status === 0 ? asked.stdout.trim() : "";
 }
 
 /**
@@ -91,7 +128,7 @@ function installPlugin(pulumi: string, home: string, name: PluginName, version: 
 	run(pulumi, ["plugin", "install", "resource", name, version, ...server], {
 		PULUMI_HOME: home,
 		PULUMI_SKIP_UPDATE_CHECK: "true",
-		PATH: `${dirname(pulumi)}${delimiter}${process.env["PATH"]}`,
+		PATH: `${dirname(pulumi)}${delimiter}${process.env.PATH}`,
 	});
 }
 

@@ -1,6 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { cliVersion } from "../engine/pins.ts";
 import { sshConfig } from "./access.ts";
-import { localStackEnvironment, mergeStackFile, serverUrn } from "./stack.ts";
+import { localStackEnvironment, makeStack, mergeStackFile, openStack, serverUrn } from "./stack.ts";
 
 describe("mergeStackFile", () => {
 	it("takes the tracked settings and keeps the copy's salt and secrets", () => {
@@ -43,6 +47,55 @@ describe("mergeStackFile of remote builders", () => {
 	});
 	it("leaves those alone that have none yet", () => {
 		expect(merge({ one: {} }, {})).toEqual({ one: {} });
+	});
+});
+
+describe("an operator's own stack", () => {
+	let folder: string;
+	beforeEach(() => {
+		folder = mkdtempSync(join(tmpdir(), "stack-test-"));
+		mkdirSync(join(folder, "bin"));
+		const pulumi = join(folder, "bin/pulumi");
+		writeFileSync(pulumi, `#!/bin/sh\ncase $1 in version) echo v${cliVersion};; *) echo "$PULUMI_HOME $*";; esac\n`);
+		chmodSync(pulumi, 0o755);
+		vi.stubEnv("PATH", join(folder, "bin"));
+		vi.stubEnv("PULUMI_HOME", join(folder, "home"));
+		vi.stubEnv("XDG_CACHE_HOME", join(folder, "cache"));
+	});
+	afterEach(() => {
+		vi.unstubAllEnvs();
+		rmSync(folder, { recursive: true });
+	});
+
+	it("has the official CLI with the operator's logins; that no plugin is installed is no fault", async () => {
+		const stack = await openStack("rehearsal");
+		expect((await stack.pulumi(["whoami"])).stdout).toBe(`${join(folder, "home")} whoami`);
+	});
+
+	it("has no engine made for it", async () => {
+		rmSync(join(folder, "bin/pulumi"));
+		await expect(openStack("rehearsal")).rejects.toThrow("no official Pulumi CLI on the PATH");
+		expect(readdirSync(folder)).toEqual(["bin"]);
+	});
+
+	const asked = (file: string, env: Record<string, string>) => {
+		const configFile = join(folder, "Pulumi.prod.yaml");
+		writeFileSync(configFile, file);
+		return makeStack("prod", { ...process.env, ...env }, configFile, []).pulumi(["whoami"]);
+	};
+
+	it.each([{}, { PULUMI_CONFIG_PASSPHRASE_FILE: "" }])("says that its passphrase is missing: %j", async (env) => {
+		await expect(asked("encryptionsalt: v1:salt\n", env)).rejects.toThrow(
+			"Stack prod: its secrets are encrypted with a passphrase, and the environment has none; set PULUMI_CONFIG_PASSPHRASE_FILE",
+		);
+	});
+
+	it.each([
+		["a passphrase's file", "encryptionsalt: v1:salt\n", { PULUMI_CONFIG_PASSPHRASE_FILE: "/run/passphrase" }],
+		["a passphrase, even an empty one", "encryptionsalt: v1:salt\n", { PULUMI_CONFIG_PASSPHRASE: "" }],
+		["another encryption", "secretsprovider: awskms://key\n", {}],
+	])("is content with %s", async (_, file, env) => {
+		expect((await asked(file, env)).exitCode).toBe(0);
 	});
 });
 

@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { ensureEngine } from "../engine/ensure.ts";
+import { defaultCacheFolder, ensureEngine } from "../engine/ensure.ts";
+import { operatorsEnvironment } from "../engine/official.ts";
 import { localSettings } from "../local/settings.ts";
 import { writeWhole } from "../local/whole-file.ts";
 import { type Finished, type RunOptions, run } from "../process/run.ts";
@@ -73,24 +74,22 @@ export async function openStack(name: string, progress: (line: string) => void =
 	if (!/^[a-z][a-z0-9-]*$/.test(name)) {
 		throw new Error(`Stack ${JSON.stringify(name)}: expected a name of lower-case letters, digits and hyphens.`);
 	}
-	const engine = await ensureEngine({ report: progress });
-	if (name !== "local" && !engine.official) {
-		throw new Error(
-			`Stack ${name}: the engine on this machine was built from Go modules with stand-ins for the command, random and tls plugins; they are for the local stack only. Install the official Pulumi CLI and try again.`,
-		);
-	}
 	if (name !== "local") {
-		const configFile = join(projectDir, `Pulumi.${name}.yaml`);
-		return makeStack(name, { ...process.env, ...engine.env }, configFile, ["--stack", name]);
+		const env = operatorsEnvironment(process.env, defaultCacheFolder());
+		return makeStack(name, env, join(projectDir, `Pulumi.${name}.yaml`), ["--stack", name]);
 	}
+	const engine = await ensureEngine({ report: progress });
 	const local = localStackEnvironment({ ...process.env, ...engine.env });
 	const configFile = await prepareLocalStack(local.env, local.dir);
 	return makeStack(name, local.env, configFile, ["--stack", name, "--config-file", configFile]);
 }
 
-function makeStack(name: string, env: Stack["env"], configFile: string, configArguments: string[]): Stack {
-	const pulumi: Stack["pulumi"] = (args, options = {}) =>
-		run(["pulumi", ...args], { timeoutSeconds: Infinity, ...options, cwd: projectDir, env });
+/** A stack of these parts, which Stack describes. */
+export function makeStack(name: string, env: Stack["env"], configFile: string, configArguments: string[]): Stack {
+	const pulumi: Stack["pulumi"] = async (args, options = {}) => {
+		if (!options.interactive) requirePassphrase(name, configFile, env);
+		return run(["pulumi", ...args], { timeoutSeconds: Infinity, ...options, cwd: projectDir, env });
+	};
 	return {
 		name,
 		env,
@@ -136,6 +135,23 @@ const stackFileSchema = z.looseObject({
 });
 type StackFile = z.infer<typeof stackFileSchema>;
 
+function readStackFile(file: string): StackFile {
+	return stackFileSchema.parse(existsSync(file) ? (parse(readFileSync(file, "utf8")) ?? {}) : {});
+}
+
+/**
+ * Pulumi asks for a passphrase at the terminal, which it does not have where its output is read.
+ *
+ * @throws Error if the stack's secrets need a passphrase that is not in the environment
+ */
+function requirePassphrase(name: string, configFile: string, env: Stack["env"]): void {
+	if (env.PULUMI_CONFIG_PASSPHRASE !== undefined || env.PULUMI_CONFIG_PASSPHRASE_FILE) return;
+	if (readStackFile(configFile).encryptionsalt === undefined) return;
+	throw new Error(
+		`Stack ${name}: its secrets are encrypted with a passphrase, and the environment has none; set PULUMI_CONFIG_PASSPHRASE_FILE to a file that holds it, or PULUMI_CONFIG_PASSPHRASE.`,
+	);
+}
+
 const remoteBuildersSchema = z.record(z.string(), z.looseObject({ hostKey: z.string().optional() })).default({});
 
 /** The tracked settings, with what only the copy has: the secrets, the salt, the host keys of machines made at `up`. */
@@ -175,15 +191,14 @@ async function prepareLocalStack(env: Stack["env"], dir: string): Promise<string
 	}
 	writeWhole(join(dir, "Pulumi.yaml"), readFileSync(join(projectDir, "Pulumi.yaml"), "utf8"));
 	const configFile = join(dir, "Pulumi.local.yaml");
-	const read = (file: string): StackFile =>
-		stackFileSchema.parse(existsSync(file) ? (parse(readFileSync(file, "utf8")) ?? {}) : {});
-	if (read(configFile).encryptionsalt === undefined) {
+	if (readStackFile(configFile).encryptionsalt === undefined) {
 		// In a folder of its own: `stack init` writes the salt into the stack's file, and the tracked one stays as it is.
 		rmSync(join(dir, "backend"), { recursive: true });
 		mkdirSync(join(dir, "backend"), { mode: 0o700 });
 		await run(["pulumi", "-C", dir, "stack", "init", "local", "--no-select"], { env });
 	}
-	const merged = mergeStackFile(read(join(projectDir, "Pulumi.local.yaml")), read(configFile), localSettings().apiUrl);
+	const tracked = readStackFile(join(projectDir, "Pulumi.local.yaml"));
+	const merged = mergeStackFile(tracked, readStackFile(configFile), localSettings().apiUrl);
 	writeWhole(configFile, stringify(merged));
 	return configFile;
 }

@@ -70,6 +70,9 @@ const publicKey = z.string(expects("an OpenSSH public key")).refine((value) => {
 	return blob.length > 4 + length && blob.subarray(4, 4 + length).toString() === match[1];
 }, expects('an OpenSSH public key such as "ssh-ed25519 AAAA… name"'));
 
+/** How many builds a builder runs at once. The master's and the builders' inventories have the same limits. */
+const maxBuilds = wholeNumber(1, 16, " builds at once");
+
 const machine = z.strictObject(
 	{
 		role: z.enum(roles, expects(`one of ${roles.join(", ")}`)),
@@ -78,7 +81,7 @@ const machine = z.strictObject(
 		}),
 		address: z.string(expects("an IPv4 address")),
 		architectures: architectureList.optional(),
-		maxBuilds: wholeNumber(1, 64, " builds at once").optional(),
+		maxBuilds: maxBuilds.optional(),
 		rootGb: wholeNumber(5, 10_000, " GB"),
 		volumeGb: wholeNumber(5, 10_000, " GB").optional(),
 	},
@@ -92,13 +95,13 @@ const remoteBuilder = z.strictObject(
 		user: text(/^[a-z_][a-z0-9_-]{0,31}$/, "a user name"),
 		hostKey: publicKey,
 		architectures: architectureList,
-		maxBuilds: wholeNumber(1, 64, " builds at once").optional(),
+		maxBuilds: maxBuilds.optional(),
 	},
 	expects("a remote builder: host, port, user, hostKey, architectures"),
 );
 
 const schema = z.strictObject({
-	/** Where the public finds Flathub; the repository is also at dl.DOMAIN. */
+	/** Where the public finds Flathub; the repository is at dl.DOMAIN. */
 	domain: text(hostName, "a host name such as flathub.org"),
 	/** Of the public URL. Default https; http is for stacks without certificates. */
 	scheme: z.enum(["http", "https"], expects("http or https")).default("https"),
@@ -138,14 +141,16 @@ const schema = z.strictObject({
 		expects("organization, url and apiUrl"),
 	),
 	/** Where builders find SDKs and runtimes: URLs of .flatpakrepo files by remote name. */
-	runtimeRemotes: z.record(
-		text(/^[a-z][a-z0-9-]{0,38}$/, "the name of a Flatpak remote in small letters"),
-		url("the http or https URL of a .flatpakrepo file").refine(
-			(value) => value.endsWith(".flatpakrepo"),
-			expects("the http or https URL of a .flatpakrepo file"),
-		),
-		expects("URLs of .flatpakrepo files by remote name"),
-	),
+	runtimeRemotes: z
+		.record(
+			text(/^[a-z][a-z0-9-]{0,38}$/, "the name of a Flatpak remote in small letters"),
+			url("the http or https URL of a .flatpakrepo file").refine(
+				(value) => value.endsWith(".flatpakrepo"),
+				expects("the http or https URL of a .flatpakrepo file"),
+			),
+			expects("URLs of .flatpakrepo files by remote name"),
+		)
+		.refine((remotes) => Object.keys(remotes).length > 0, expects("at least one remote")),
 	/** May write commit statuses. */
 	githubToken: text(/^[!-~]+$/, "a token (pulumi config set --secret flathub:githubToken)"),
 	/** The signing key, armored and protected by its passphrase. */

@@ -10,9 +10,12 @@ import {
 	theMachine,
 } from "./config.ts";
 
-/** Where the Flatpak repository is, with a slash at its end. */
+/**
+ * Where the Flatpak repository is, with a slash at its end. Every client that has added the remote keeps it: it is a name of
+ * the repository's own, so that the repository can move away from the website.
+ */
 function repositoryUrl(config: Config): string {
-	return `${publicUrlOf(config)}/repo/`;
+	return `${config.scheme}://dl.${config.domain}/repo/`;
 }
 
 /** Where the workers that dial in from outside reach the master: front's port for them, and the name in its certificate. */
@@ -25,12 +28,9 @@ export function workerProxyName(config: Config): string {
 /** inventory.json of the master: what its service has to know of the stack. No inventory holds a secret. */
 export function masterInventory(config: Config): unknown {
 	return {
-		domain: config.domain,
 		publicUrl: publicUrlOf(config),
 		github: config.github,
-		repositoryUrl: repositoryUrl(config),
 		publisher: theMachine(config, "repo").name,
-		runtimeRemotes: config.runtimeRemotes,
 		workers: [...buildersOf(config), ...remoteBuildersOf(config)].map(({ name, architectures, maxBuilds }) => ({
 			name,
 			architectures,
@@ -44,7 +44,6 @@ export function repoInventory(config: Config): unknown {
 	return {
 		name: theMachine(config, "repo").name,
 		master: theMachine(config, "master").address,
-		domain: config.domain,
 		publicUrl: publicUrlOf(config),
 		repositoryUrl: repositoryUrl(config),
 	};
@@ -98,9 +97,9 @@ export function frontInventory(config: Config, certificates: WorkerCertificates)
 	return {
 		domain: config.domain,
 		publicUrl: publicUrlOf(config),
+		repositoryUrl: repositoryUrl(config),
 		master: theMachine(config, "master").address,
 		repo: theMachine(config, "repo").address,
-		resolver: null,
 		workerProxy: { name: workerProxyName(config), expires: certificates.proxy.expires },
 		workers: Object.entries(certificates.workers)
 			.map(([name, { certificatePem, expires }]) => ({ name, fingerprint: fingerprint(certificatePem), expires }))

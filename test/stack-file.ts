@@ -15,7 +15,7 @@ const hostKeys: Record<string, string> = {
 export function stackKeys(stack: string): Record<string, string> {
 	const file: unknown = parse(readFileSync(new URL(`../Pulumi.${stack}.yaml`, import.meta.url), "utf8"));
 	const { config } = file as { config: Record<string, unknown> };
-	const remotes = config["flathub:remoteBuilders"] as Record<string, object>;
+	const remotes = (config["flathub:remoteBuilders"] ?? {}) as Record<string, object>;
 	config["flathub:remoteBuilders"] = Object.fromEntries(
 		Object.entries(remotes).map(([name, remote]) => [name, { hostKey: hostKeys[name], ...remote }]),
 	);

@@ -159,12 +159,16 @@ export class FlatpakClient {
 	/** Add the remotes `flathub` and, for the apps' runtimes, `runtimes`, as a user does who has opened their files. */
 	async #addRemotes(): Promise<void> {
 		const add = ["flatpak", "remote-add", "--user", "--if-not-exists"];
-		await this.#succeed(...add, "flathub", `http://${this.#domain}/repo/flathub.flatpakrepo`);
+		await this.#succeed(...add, "flathub", this.#flatpakrepo);
 		await this.#succeed(...add, "runtimes", "http://runtimes.test/runtimes.flatpakrepo");
 	}
 
-	get #domain(): string {
-		return this.#options.domain ?? "flathub.test";
+	get #repository(): string {
+		return `http://dl.${this.#options.domain ?? "flathub.test"}/repo/`;
+	}
+
+	get #flatpakrepo(): string {
+		return `${this.#repository}flathub.flatpakrepo`;
 	}
 
 	/**
@@ -191,15 +195,13 @@ export class FlatpakClient {
 		await this.#succeed("rm", "-rf", directory);
 		await this.#succeed("mkdir", directory);
 		await ostree("init", "--mode=archive");
-		const { stdout: file } = await this.#succeed(
-			...["curl", "--silent", "--show-error", "--fail", `http://${this.#domain}/repo/flathub.flatpakrepo`],
-		);
+		const { stdout: file } = await this.#succeed(...["curl", "--silent", "--show-error", "--fail", this.#flatpakrepo]);
 		const key = /^GPGKey=(\S+)$/m.exec(file)?.[1];
-		if (key === undefined) throw new Error(`http://${this.#domain}/repo/flathub.flatpakrepo has no line GPGKey=`);
+		if (key === undefined) throw new Error(`${this.#flatpakrepo} has no line GPGKey=`);
 		await this.#succeed("sh", "-c", `echo ${key} | base64 -d >${keyring}`);
 		await ostree(
 			...["remote", "add", `--gpg-import=${keyring}`, "--set=gpg-verify=true", "--set=gpg-verify-summary=true"],
-			...["flathub", `http://${this.#domain}/repo/`],
+			...["flathub", this.#repository],
 		);
 		await ostree("pull", "--mirror", "flathub", `app/${app}/i386/stable`);
 		await this.#succeed("flatpak", "build-bundle", "--arch=i386", repository, bundle, app, "stable");

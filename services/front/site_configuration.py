@@ -18,6 +18,7 @@ _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-
 _WORKER = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _URL = re.compile(r"https?://([a-z0-9.-]+)(:[0-9]{1,5})?", re.ASCII)
+_REPOSITORY_URL = re.compile(_URL.pattern + "/repo/", re.ASCII)
 
 
 class Template(string.Template):
@@ -40,6 +41,7 @@ class Inventory:
 
     domain: str
     public_url: str
+    repository_url: str
     master: str
     repo: str
     worker_proxy: WorkerCertificate
@@ -71,7 +73,7 @@ class Places:
 def parse_inventory(text: str) -> Inventory:
     """Check the inventory. Raises ValueError naming the key, the value and what was expected."""
     data = json.loads(text)
-    keys = {"domain", "publicUrl", "master", "repo", "resolver", "workerProxy", "workers"}
+    keys = {"domain", "publicUrl", "master", "repo", "repositoryUrl", "workerProxy", "workers"}
     if not isinstance(data, dict) or data.keys() != keys:
         raise ValueError(f"inventory.json: expected an object with the keys {sorted(keys)}, got {data!r:.500}")
 
@@ -90,10 +92,9 @@ def parse_inventory(text: str) -> Inventory:
 
     check("domain", is_text("domain", _DOMAIN), "a domain name in lower case")
     check("publicUrl", is_text("publicUrl", _URL), "http:// or https:// and a host, without a path")
+    check("repositoryUrl", is_text("repositoryUrl", _REPOSITORY_URL), "http:// or https://, a host and /repo/")
     for key in ("master", "repo"):
         check(key, is_address(data[key]), "an IPv4 address")
-    # Upstreams are addresses, so nothing is resolved; the key is for a stack whose front has to.
-    check("resolver", data["resolver"] is None or is_address(data["resolver"]), "an IPv4 address or null")
     proxy = parse_certificate(data["workerProxy"], "workerProxy", {"name", "expires"}, _DOMAIN)
     check("workers", isinstance(data["workers"], list), "a list")
     workers = {}
@@ -106,7 +107,15 @@ def parse_inventory(text: str) -> Inventory:
                 f"has, got {fingerprint!r:.200}"
             )
         workers[fingerprint] = certificate
-    return Inventory(data["domain"], data["publicUrl"], data["master"], data["repo"], proxy, workers)
+    return Inventory(
+        domain=data["domain"],
+        public_url=data["publicUrl"],
+        repository_url=data["repositoryUrl"],
+        master=data["master"],
+        repo=data["repo"],
+        worker_proxy=proxy,
+        workers=workers,
+    )
 
 
 def parse_certificate(value: object, where: str, keys: set[str], name: re.Pattern[str]) -> WorkerCertificate:
@@ -151,7 +160,7 @@ def render_website(inventory: Inventory, target: Path) -> None:
     """Copy the website to `target`, with the addresses of this Flathub in its pages."""
     values = {
         "domain": html.escape(inventory.domain),
-        "public_url": html.escape(inventory.public_url),
+        "repository_url": html.escape(inventory.repository_url),
     }
     shutil.copytree(ROLE / "website", target)
     for page in target.rglob("*.html"):

@@ -21,9 +21,9 @@ from site_configuration import Places, parse_inventory, render, write
 GOOD = {
     "domain": "flathub.test",
     "publicUrl": "http://flathub.test",
+    "repositoryUrl": "http://dl.flathub.test/repo/",
     "master": "127.0.0.1",
     "repo": "127.0.0.1",
-    "resolver": None,
     "workerProxy": {"name": "workers.flathub.test", "expires": "2028-05-14T12:00:00Z"},
     "workers": [{"name": "codethink-1", "fingerprint": "0a" * 20, "expires": "2028-05-14T12:00:00+02:00"}],
 }
@@ -43,7 +43,8 @@ DELTA = f"/repo/deltas/RJ/tk3bx6L338Xdwv9iV06hHAbXcxJc+he9xUs1kuqog-{'a' * 43}/s
         ("publicUrl", "http://flathub.test\n", "http:// or https://"),
         ("master", "master", "an IPv4 address"),
         ("repo", 5, "an IPv4 address"),
-        ("resolver", "off", "an IPv4 address or null"),
+        ("repositoryUrl", "http://dl.flathub.test", "http:// or https://, a host and /repo/"),
+        ("repositoryUrl", 'http://dl.flathub.test/"x/repo/', "http:// or https://, a host and /repo/"),
         ("workers", {}, "a list"),
     ],
 )
@@ -215,7 +216,7 @@ def site():
 def test_the_website_is_served_by_name_and_by_address(site, host):
     answer = site.ask("/", host=host)
     assert answer.status == 200
-    assert "flatpak remote-add --if-not-exists flathub http://flathub.test/repo/flathub.flatpakrepo" in answer.text
+    assert "flatpak remote-add --if-not-exists flathub http://dl.flathub.test/repo/flathub.flatpakrepo" in answer.text
     assert "@{" not in answer.text
     assert answer.getheader("Server") == "nginx"
     assert "default-src 'none'" in answer.getheader("Content-Security-Policy")
@@ -341,6 +342,8 @@ def test_writing_is_refused(site, method, path):
 
 
 def test_nothing_but_the_repository_on_the_download_name(site):
+    site.put("/repo/summary", "summary")
+    assert site.ask("/repo/summary", host="dl.flathub.test").text == "summary"
     answer = site.ask("/builds/", host="dl.flathub.test")
     assert (answer.status, answer.getheader("Location")) == (301, "http://flathub.test/")
     assert site.ask("/builds/change_hook/github", "POST", b"{}", host="dl.flathub.test").status == 301

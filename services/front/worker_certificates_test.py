@@ -21,9 +21,9 @@ def inventory(**left: float) -> str:
         {
             "domain": "flathub.test",
             "publicUrl": "http://flathub.test",
+            "repositoryUrl": "http://dl.flathub.test/repo/",
             "master": "10.17.0.10",
             "repo": "10.17.0.20",
-            "resolver": None,
             "workerProxy": {"name": "workers.flathub.test", "expires": expires.pop("proxy")},
             "workers": [
                 {"name": name, "fingerprint": f"{number:040x}", "expires": end}

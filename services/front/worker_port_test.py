@@ -59,9 +59,9 @@ class Port:
         inventory = {
             "domain": "flathub.test",
             "publicUrl": "http://flathub.test",
+            "repositoryUrl": "http://dl.flathub.test/repo/",
             "master": "127.0.0.1",
             "repo": "127.0.0.1",
-            "resolver": None,
             "workerProxy": {"name": SERVER_NAME, "expires": "2028-05-14T12:00:00Z"},
             "workers": [
                 {"name": name, "fingerprint": issued.fingerprint, "expires": "2028-05-14T12:00:00Z"}

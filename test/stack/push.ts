@@ -33,6 +33,13 @@ export function pushTests(): void {
 			expect(verified.stdout).toMatch(/Good signature from "Flathub local/);
 		});
 
+		it("comes from the name that the repository has for itself, which the client keeps", async () => {
+			const { client } = flathub.world;
+			const { stdout } = await client.run(["flatpak", "remotes", "--user", "--columns=name,url"]);
+			const remotes = Object.fromEntries(stdout.split("\n").map((line) => line.split(/\s+/, 2)));
+			expect(remotes).toMatchObject({ flathub: "http://dl.flathub.test/repo/" });
+		});
+
 		it("is listed soon after: a user who searches finds it", async () => {
 			const { client } = flathub.world;
 			await poll(
@@ -64,7 +71,7 @@ export function pushTests(): void {
 				"--fail",
 				"--output",
 				`${repo}/flathub.flatpakrepo`,
-				"http://flathub.test/repo/flathub.flatpakrepo",
+				"http://dl.flathub.test/repo/flathub.flatpakrepo",
 			);
 			await client("sh", "-c", `sed -n s/^GPGKey=//p ${repo}/flathub.flatpakrepo | base64 -d > ${repo}/key.gpg`);
 			await client(
@@ -74,7 +81,7 @@ export function pushTests(): void {
 				"add",
 				`--gpg-import=${repo}/key.gpg`,
 				"flathub",
-				"http://flathub.test/repo/",
+				"http://dl.flathub.test/repo/",
 			);
 			await client("ostree", `--repo=${repo}`, "pull", "--mirror", "flathub", "app/org.gnu.hello/i386/stable");
 			await client("flatpak", "build-bundle", "--arch=i386", repo, `${repo}/hello.flatpak`, "org.gnu.hello", "stable");

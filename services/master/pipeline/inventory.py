@@ -13,7 +13,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?")
 ARCHITECTURES = ("x86_64", "i386", "aarch64", "arm")
-SECRET_FILES = ("change-hook-secret", "github-token", "worker-passwords.json")
 
 
 class InventoryError(ValueError):
@@ -42,12 +41,9 @@ class BuilderWorker:
 class Inventory:
     """The machines and addresses of one Flathub."""
 
-    domain: str
     public_url: str
     github: GitHub
-    repository_url: str
     publisher: str
-    runtime_remotes: Mapping[str, str]
     workers: tuple[BuilderWorker, ...]
 
     @property
@@ -121,11 +117,7 @@ class Checker:
 def parse_inventory(document: object, where: str = "inventory.json") -> Inventory:
     """Check and convert the inventory; InventoryError names every fault."""
     check = Checker(where)
-    top = check.mapping(
-        document,
-        "",
-        ("domain", "publicUrl", "github", "repositoryUrl", "publisher", "runtimeRemotes", "workers"),
-    )
+    top = check.mapping(document, "", ("publicUrl", "github", "publisher", "workers"))
     hub = check.mapping(top.get("github"), "github", ("organization", "url", "apiUrl"))
     url = "an http(s) address"
     github = GitHub(
@@ -136,15 +128,6 @@ def parse_inventory(document: object, where: str = "inventory.json") -> Inventor
         api_url=check.text(hub.get("apiUrl"), "github.apiUrl", URL, url).rstrip("/"),
     )
     publisher = check.text(top.get("publisher"), "publisher", NAME, "a machine's name")
-
-    remotes: dict[str, str] = {}
-    given = top.get("runtimeRemotes")
-    if not isinstance(given, dict) or not given:
-        check.fault("runtimeRemotes", "an object of remote's name to .flatpakrepo address, not empty", given)
-    else:
-        for name, address in given.items():
-            check.text(name, f"runtimeRemotes.{name}", NAME, "a remote's name as key")
-            remotes[name] = check.text(address, f"runtimeRemotes.{name}", URL, url)
 
     workers: list[BuilderWorker] = []
     entries = top.get("workers")
@@ -173,12 +156,9 @@ def parse_inventory(document: object, where: str = "inventory.json") -> Inventor
         workers.append(BuilderWorker(name, tuple(architectures), builds))
 
     inventory = Inventory(
-        domain=check.text(top.get("domain"), "domain", re.compile(r"[a-z0-9.-]{1,253}"), "a domain"),
         public_url=check.text(top.get("publicUrl"), "publicUrl", URL, url).rstrip("/"),
         github=github,
-        repository_url=check.text(top.get("repositoryUrl"), "repositoryUrl", URL, url),
         publisher=publisher,
-        runtime_remotes=remotes,
         workers=tuple(workers),
     )
     check.finish()

@@ -8,12 +8,9 @@ import pytest
 from pipeline.inventory import APP_ID, InventoryError, load_inventory, load_secrets, parse_inventory
 
 DOCUMENT = {
-    "domain": "flathub.test",
     "publicUrl": "http://flathub.test/",
     "github": {"organization": "flathub", "url": "http://github.test", "apiUrl": "http://github.test/api/v3"},
-    "repositoryUrl": "http://flathub.test/repo/",
     "publisher": "repo",
-    "runtimeRemotes": {"runtimes": "http://runtimes.test/runtimes.flatpakrepo"},
     "workers": [
         {"name": "builder-1", "architectures": ["i386", "x86_64"], "maxBuilds": 1},
         {"name": "builder-2", "architectures": ["x86_64"], "maxBuilds": 3},
@@ -34,18 +31,13 @@ def test_what_is_derived():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["domain"], "Flathub!", "domain: expected a domain"),
         (["publicUrl"], "ftp://x", "publicUrl: expected an http"),
         (["github"], None, "github: expected an object"),
         (["github", "organization"], "a/b", "github.organization: expected a GitHub organisation"),
         (["github", "url"], "http://x y", "github.url: expected an http"),
         (["github", "apiUrl"], 7, "github.apiUrl: expected an http"),
         (["github", "token"], "x", "github.token: unknown key"),
-        (["repositoryUrl"], "repo/", "repositoryUrl: expected an http"),
         (["publisher"], "Repo", "publisher: expected a machine's name"),
-        (["runtimeRemotes"], {}, "runtimeRemotes: expected an object"),
-        (["runtimeRemotes", "runtimes"], "file:///x", "runtimeRemotes.runtimes: expected an http"),
-        (["runtimeRemotes", "--x"], "http://x", "runtimeRemotes.--x: expected a remote's name"),
         (["workers"], [], "workers: expected a list that is not empty"),
         (["workers", 0, "name"], "builder_1", r"workers\[0\].name: expected a machine's name"),
         (["workers", 1, "name"], "builder-1", r"workers\[1\].name: expected a name that no other worker has"),
@@ -57,7 +49,7 @@ def test_what_is_derived():
         (["workers", 0, "maxBuilds"], 0, r"workers\[0\].maxBuilds: .*from 1 to 16, found 0"),
         (["workers", 0, "maxBuilds"], True, r"workers\[0\].maxBuilds: .*found true"),
         (["workers", 0, "maxBuilds"], "1", r"workers\[0\].maxBuilds: "),
-        (["colour"], "red", "colour: unknown key; known: domain"),
+        (["colour"], "red", "colour: unknown key; known: publicUrl"),
     ],
 )
 def test_a_wrong_value_is_named(path, value, message):
@@ -78,10 +70,10 @@ def test_a_missing_field_is_named(key):
 
 def test_all_faults_are_named_at_once(tmp_path):
     path = tmp_path / "inventory.json"
-    path.write_text(json.dumps({**DOCUMENT, "domain": 1, "publisher": 2}))
+    path.write_text(json.dumps({**DOCUMENT, "publicUrl": 1, "publisher": 2}))
     with pytest.raises(InventoryError) as caught:
         load_inventory(path)
-    assert [line.split(":")[1] for line in str(caught.value).splitlines()] == [" publisher", " domain"]
+    assert [line.split(":")[1] for line in str(caught.value).splitlines()] == [" publisher", " publicUrl"]
     path.write_text("{")
     with pytest.raises(InventoryError, match="not JSON"):
         load_inventory(path)

@@ -265,12 +265,9 @@ class Flathub:
     def inventory(self, workers: dict[str, list[str]]) -> dict[str, object]:
         """The master's inventory with these workers and their architectures."""
         return {
-            "domain": "flathub.test",
             "publicUrl": "http://flathub.test",
             "github": {"organization": ORGANIZATION, "url": self.github.url, "apiUrl": f"{self.github.url}/api/v3"},
-            "repositoryUrl": "http://flathub.test/repo/",
             "publisher": "repo",
-            "runtimeRemotes": {"runtimes": "http://runtimes.test/runtimes.flatpakrepo"},
             "workers": [
                 {"name": name, "architectures": architectures, "maxBuilds": MAX_BUILDS.get(name, 1)}
                 for name, architectures in workers.items()

@@ -163,14 +163,12 @@ class Inventory:
 
     name: str
     master: str
-    domain: str
     public_url: str
     repository_url: str
 
     KEYS: ClassVar[dict[str, str]] = {
         "name": "name",
         "master": "master",
-        "domain": "domain",
         "publicUrl": "public_url",
         "repositoryUrl": "repository_url",
     }
