@@ -173,7 +173,9 @@ async function publishSample(world: World, progress: (line: string) => void): Pr
 	let shown = "";
 	const publish = await poll(`the commit status of ${sampleApp} to say whether it is published`, 1500, async () => {
 		const statuses = await world.statuses(sampleApp, commit);
-		const states = statuses.map(({ context, state }) => `${context}: ${state}`).join(", ");
+		// The newest come first: of each context the last one stays.
+		const latest = new Map(statuses.toReversed().map(({ context, state }) => [context, state]));
+		const states = [...latest].map(([context, state]) => `${context}: ${state}`).join(", ");
 		if (states !== shown) progress(states);
 		shown = states;
 		return statuses.find(({ context, state }) => context === "flathub/publish" && state !== "pending");
@@ -194,7 +196,7 @@ function whereToLook({ outputs, greeting }: UpContext, seconds: [string, number]
 		"",
 		`  the site             ${address}/`,
 		`  Buildbot             ${address}/builds/`,
-		`  both by name         add "${outputs.publicAddress} flathub.test dl.flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
+		`  by name              add "${outputs.publicAddress} flathub.test dl.flathub.test" to /etc/hosts, then ${outputs.publicUrl}/`,
 		"  a shell on a machine ./scripts/ssh local master   (or front, repo, builder-1, codethink-1…)",
 		`  push an app          ./scripts/push ${sampleApp}`,
 		"  Pulumi               ./scripts/pulumi local preview",

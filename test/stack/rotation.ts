@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { unlockLocalSigning } from "../../operations/local-flathub.ts";
 import { poll } from "../../process/poll.ts";
 import { finalStatus, flathub } from "./flathub.ts";
 import { type Seen, watchServed } from "./served.ts";
@@ -13,7 +12,7 @@ export function rotationTests(): void {
 		let endWatch: () => Promise<Seen>;
 		let spare: string;
 
-		it("to the spare subkey takes its line in the configuration, a deployment and the passphrase", async () => {
+		it("to the spare subkey takes a line of the configuration and a deployment: both have one passphrase", async () => {
 			const { stack, outputs, on } = flathub;
 			const health = async () =>
 				(await (await fetch(`http://${outputs.publicAddress}/status/signing.json`)).json()) as Record<string, string>;
@@ -27,14 +26,13 @@ export function rotationTests(): void {
 				input: stdout,
 			});
 			await stack.pulumi(["up", "--yes", "--skip-preview", ...stack.configArguments]);
-			const locked = await poll("the spare subkey, still locked", 180, async () => {
+			const after = await poll("a signature by the spare subkey", 180, async () => {
 				const now = await health();
-				return now.state === "locked" && now.subkey !== before.subkey ? now : undefined;
+				return now.state === "ok" && now.subkey !== before.subkey ? now : undefined;
 			});
-			spare = locked.subkey ?? "";
-			await unlockLocalSigning(stack);
-			expect(await health()).toMatchObject({ state: "ok", fingerprint: before.fingerprint, subkey: spare });
-			// Secrets that gpg can use have a "+" in the 15th field; the primary's and the old subkey's are not here.
+			expect(after.fingerprint).toBe(before.fingerprint);
+			spare = after.subkey ?? "";
+			// Secrets that are here have a "+" in the 15th field; the primary's and the old subkey's have not.
 			const listing = await on("repo", ...gpgOfTheSigner, "--with-colons", "--list-secret-keys");
 			const lines = listing.split("\n").map((line) => line.split(":"));
 			const fingerprints = lines.flatMap((fields, index) =>
