@@ -7,9 +7,6 @@ opens plain files only, and reads no more of one than it needs. All faults are r
 from __future__ import annotations
 
 import ast
-import configparser
-import gzip
-import io
 import os
 import re
 import shutil
@@ -17,10 +14,12 @@ import stat
 import struct
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from .job import BRANCH
 
@@ -54,13 +53,34 @@ RULES = (
 )
 """The names that a fault ends with."""
 
+LISTED = "files/share/app-info"
+"""What `flatpak build-update-repo` copies from here, of any ref, goes into the list that every client fetches."""
+
+LISTED_ICON_FOLDERS = ("48x48", "48x48@2", "64x64", "64x64@2", "128x128", "128x128@2")
+"""What appstreamcli composes icons for."""
+
 COMPONENT_TYPES = ("desktop", "desktop-application", "console-application")
 MAX_TEXT_BYTES = 4 * 1024**2
+MAX_METADATA_BYTES = 64 * 1024
+"""Of a commit: the summary, which every client fetches, repeats it."""
+
+MAX_CATALOGUE_BYTES = 1024**2
+"""Unpacked."""
+
+MAX_COMPONENTS = 8
+MAX_LISTED_ICON_BYTES = 256 * 1024
+MAX_XML_DEPTH = 64
+"""flatpak takes a level of its stack for each."""
+
 MIN_ICON_PIXELS = 128
 MAX_ICON_PIXELS = 512
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIZE = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})(?:@([1-4]))?", re.ASCII)
 _SVG = "{http://www.w3.org/2000/svg}svg"
+_GROUP = re.compile(r"\[([^][]+)\][ \t]*")
+_PAIR = re.compile(r"([^][=]*[^][= \t](?:\[[^][=]*\])?)[ \t]*=[ \t]*(.*)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Unreadable(Exception):
@@ -125,12 +145,19 @@ def check_repository(repo: Path, app: str, architecture: str) -> Report:
     except Unreadable as error:
         report.fault("repo", f"is damaged: {error}", "repository")
         return report
+    required = f"app/{app}/{architecture}/{BRANCH}"
+    listed: list[Listed] = []
     for ref in sorted(refs):
         try:
-            check_commit(report, repo, ref, architecture)
+            found = check_commit(report, repo, ref, architecture)
         except Unreadable as error:
             report.fault(ref, f"can't be read: {error}", "repository")
-    required = f"app/{app}/{architecture}/{BRANCH}"
+            continue
+        if ref == required:
+            listed = found
+            continue
+        for file in found:
+            report.fault(f"{ref} {file.path}", "only the app itself can be in the list of apps", "catalogue")
     if required in refs:
         with tempfile.TemporaryDirectory(prefix="check-", dir=repo.parent) as folder:
             exported = Path(folder, "export")
@@ -140,8 +167,9 @@ def check_repository(repo: Path, app: str, architecture: str) -> Report:
                 # The repository is whole, so there is no such folder; every file that must be in it is missing.
                 report.notes.append(f"export: nothing is exported: {error}")
                 exported.mkdir(exist_ok=True)
-            check_exports(report, exported, app)
-        check_catalogue(report, repo, required, app)
+            component = check_exports(report, exported, app)
+        check_listed(report, repo, required, app, listed)
+        check_catalogue(report, repo, required, app, component)
     return report
 
 
@@ -159,7 +187,7 @@ def check_plain(report: Report, repo: Path) -> None:
     if report.faults:
         return
     try:
-        core = key_file(read_plain(repo / "config").decode(errors="replace")).get("core", {})
+        core = key_file(read_plain(repo / "config")).get("core", {})
     except Unreadable as error:
         report.fault("repo/config", str(error), "repository")
         return
@@ -182,22 +210,35 @@ def check_refs(report: Report, repo: Path, app: str, architecture: str) -> set[s
     return {ref.removeprefix("heads/") for ref in found & allowed}
 
 
-def check_commit(report: Report, repo: Path, ref: str, architecture: str) -> None:
-    """A commit says what its ref says, and holds no file that runs with more rights than its user's."""
+@dataclass(frozen=True)
+class Listed:
+    """A file, link or the like below `files/share/app-info`: its path in the commit, and its bytes if it is plain."""
+
+    path: str
+    size: int | None
+
+
+def check_commit(report: Report, repo: Path, ref: str, architecture: str) -> list[Listed]:
+    """A commit says what its ref says, and holds no file that runs with more rights than its user's.
+
+    Returns what it has for the list of apps.
+    """
     kind, name = ref.split("/")[:2]
-    inner = ostree(repo, "cat", ref, "/metadata").decode(errors="replace")
+    inner = ostree(repo, "cat", ref, "/metadata")
+    if len(inner) > MAX_METADATA_BYTES:
+        report.fault(f"{ref} /metadata", f"{len(inner)} bytes; expected at most {MAX_METADATA_BYTES}", "metadata")
     try:
         outer = ast.literal_eval(ostree(repo, "show", "--print-metadata-key=xa.metadata", ref).decode(errors="replace"))
     except (SyntaxError, ValueError, RecursionError, Unreadable):
         outer = None
     # Installing is refused if these differ.
-    if outer != inner:
+    if not isinstance(outer, str) or outer.encode(errors="replace") != inner:
         report.fault(f"{ref} /metadata", "differs from what the commit itself says (xa.metadata)", "metadata")
     try:
         metadata = key_file(inner)
     except Unreadable as error:
         report.fault(f"{ref} /metadata", str(error), "metadata")
-        return
+        return []
     group = "Application" if kind == "app" else "Runtime"
     stated = metadata.get(group, {}).get("name", "")
     if stated != name:
@@ -207,24 +248,48 @@ def check_commit(report: Report, repo: Path, ref: str, architecture: str) -> Non
         if kind == "app" and (value.count("/") != 2 or value.split("/")[1] != architecture):
             expected = f"NAME/{architecture}/BRANCH"
             report.fault(f"{ref} /metadata", f"[{group}] {key} is {value!r:.100}; expected {expected}", "metadata")
+    listed = []
     # A line for each file, which begins with its kind and mode; a name with a newline can add lines, but hide none.
-    for line in ostree(repo, "ls", "--recursive", ref, max_bytes=256 * 1024**2).decode(errors="replace").splitlines():
-        match = re.fullmatch(r"[-dl](0[0-7]{4}|[0-7]{5}) +[0-9]+ +[0-9]+ +[0-9]+ (/.*)", line)
-        if match and int(match[1], 8) & 0o6000:
-            report.fault(f"{ref} {match[2]}", f"is setuid or setgid (mode {int(match[1], 8):04o})", "modes")
+    for line in ostree(repo, "ls", "--recursive", ref, max_bytes=256 * 1024**2).decode(errors="replace").split("\n"):
+        match = re.fullmatch(r"([-dl])(0[0-7]{4}|[0-7]{5}) +[0-9]+ +[0-9]+ +([0-9]+) (/.*)", line)
+        if not match:
+            continue
+        if int(match[2], 8) & 0o6000:
+            report.fault(f"{ref} {match[4]}", f"is setuid or setgid (mode {int(match[2], 8):04o})", "modes")
+        if match[4].startswith(f"/{LISTED}/") and match[1] != "d":
+            listed.append(Listed(match[4], int(match[3]) if match[1] == "-" else None))
+    return listed
 
 
-def key_file(text: str) -> dict[str, dict[str, str]]:
-    """A key file's groups: metadata, desktop entries, D-Bus services."""
-    parser = configparser.RawConfigParser(
-        delimiters=("=",), comment_prefixes=("#",), strict=True, interpolation=None, default_section="\0"
-    )
-    parser.optionxform = str  # type: ignore[method-assign,assignment]
+def key_file(content: bytes) -> dict[str, dict[str, str]]:
+    """A key file's groups: metadata, desktop entries, D-Bus services, a repository's configuration.
+
+    Everybody who reads these uses GLib, so whatever that may understand in another way is not a key file here.
+    """
     try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        raise Unreadable(f"not a key file: {error.message}") from None
-    return {group: dict(parser[group]) for group in parser.sections()}
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not a key file: {error}") from None
+    groups: dict[str, dict[str, str]] = {}
+    group: dict[str, str] | None = None
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if line.lstrip(" \t")[:1] in ("", "#"):
+            continue
+        if line[0] in " \t":
+            raise Unreadable(f"not a key file: line {number} begins with a blank")
+        if _CONTROL.search(line):
+            raise Unreadable(f"not a key file: line {number} has a control character")
+        if match := _GROUP.fullmatch(line):
+            if match[1] in groups:
+                raise Unreadable(f"not a key file: line {number} has the group {match[1]!r:.100} again")
+            group = groups[match[1]] = {}
+        elif (match := _PAIR.fullmatch(line)) and group is not None:
+            if match[1] in group:
+                raise Unreadable(f"not a key file: line {number} has the key {match[1]!r:.100} again")
+            group[match[1]] = match[2]
+        else:
+            raise Unreadable(f"not a key file: line {number} is neither a group, a key of a group nor a comment")
+    return groups
 
 
 def read_plain(path: Path) -> bytes:
@@ -250,6 +315,49 @@ def parse_xml(content: bytes) -> ElementTree.Element:
         raise Unreadable(f"not XML: {error}") from None
 
 
+def parse_appstream(content: bytes) -> ElementTree.Element:
+    """The root of a metainfo file or a catalogue. Raises Unreadable, also for what others may read in another way."""
+    builder = ElementTree.TreeBuilder()
+    # flatpak knows no other encoding, whatever the file says of itself.
+    parser = expat.ParserCreate("utf-8")
+    depth = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_XML_DEPTH:
+            raise Unreadable(f"elements in more than {MAX_XML_DEPTH} others")
+        if ":" in name:
+            raise Unreadable(f"has the element {name!r:.100}; AppStream has no namespaces")
+        builder.start(name, attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(name)
+
+    def doctype(*_: object) -> None:
+        raise Unreadable("has a document type; AppStream has none")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise Unreadable(f"not XML: {error}") from None
+    return builder.close()
+
+
+def component_identifier(component: ElementTree.Element) -> str:
+    """What its only `<id>` says. Raises Unreadable if there is none or another that a reader may take."""
+    found = component.findall("id")
+    if len(found) != 1 or len(found[0]):
+        raise Unreadable(f"has a component with {len(found)} <id>; expected one, with nothing but text in it")
+    return (found[0].text or "").strip()
+
+
 def exported_files(report: Report, exported: Path, app: str) -> Iterator[Path]:
     """Every plain file in the exports, relative to them, that may be there; faults for the others."""
     for folder, folders, files in os.walk(exported):
@@ -270,8 +378,8 @@ def exported_files(report: Report, exported: Path, app: str) -> Iterator[Path]:
                 yield relative
 
 
-def check_exports(report: Report, exported: Path, app: str) -> None:
-    """What the app shows outside its sandbox."""
+def check_exports(report: Report, exported: Path, app: str) -> str | None:
+    """What the app shows outside its sandbox. Returns the component's type, None if unknown."""
     files = list(exported_files(report, exported, app))
     component = check_metainfo(report, exported, files, app)
     check_desktop_files(report, exported, files, app, component != "console-application")
@@ -279,9 +387,7 @@ def check_exports(report: Report, exported: Path, app: str) -> None:
     for file in files:
         if file.is_relative_to("share/dbus-1/services"):
             try:
-                name = (
-                    key_file(read_plain(exported / file).decode(errors="replace")).get("D-BUS Service", {}).get("Name")
-                )
+                name = key_file(read_plain(exported / file)).get("D-BUS Service", {}).get("Name")
             except Unreadable as error:
                 report.fault(f"export/{file}", str(error), "dbus")
                 continue
@@ -289,6 +395,7 @@ def check_exports(report: Report, exported: Path, app: str) -> None:
                 report.fault(
                     f"export/{file}", f"[D-BUS Service] Name is {name!r:.100}; expected its file's name", "dbus"
                 )
+    return component
 
 
 def check_metainfo(report: Report, exported: Path, files: list[Path], app: str) -> str | None:
@@ -302,11 +409,11 @@ def check_metainfo(report: Report, exported: Path, files: list[Path], app: str) 
     component = None
     for file in found:
         try:
-            root = parse_xml(read_plain(exported / file))
+            root = parse_appstream(read_plain(exported / file))
+            identifier = component_identifier(root)
         except Unreadable as error:
             report.fault(f"export/{file}", str(error), "metainfo")
             continue
-        identifier = (root.findtext("id") or "").strip()
         if file in own:
             component = root.get("type", "")
             if root.tag != "component" or component not in COMPONENT_TYPES:
@@ -351,8 +458,8 @@ def check_desktop_files(report: Report, exported: Path, files: list[Path], app: 
             report.fault(f"export/{file}", "not a desktop file", "desktop-file")
             continue
         try:
-            entry = key_file(read_plain(exported / file).decode()).get("Desktop Entry")
-        except (Unreadable, UnicodeDecodeError) as error:
+            entry = key_file(read_plain(exported / file)).get("Desktop Entry")
+        except Unreadable as error:
             report.fault(f"export/{file}", str(error), "desktop-file")
             continue
         if entry is None:
@@ -365,11 +472,10 @@ def check_desktop_files(report: Report, exported: Path, files: list[Path], app: 
         for key in ("Name", "Exec", "Icon"):
             if not entry.get(key):
                 report.fault(f"export/{file}", f"has no {key}", "desktop-file")
-        icon = entry.get("Icon")
-        if icon and not belongs(icon, app):
-            report.fault(
-                f"export/{file}", f"Icon is {icon!r:.100}; expected {app!r} or a name after it", "desktop-file"
-            )
+        for key, icon in entry.items():
+            if key.partition("[")[0] == "Icon" and icon and not belongs(icon, app):
+                message = f"{key} is {icon!r:.100}; expected {app!r} or a name after it"
+                report.fault(f"export/{file}", message, "desktop-file")
         validate_desktop_file(report, f"export/{file}", exported / file)
 
 
@@ -430,20 +536,93 @@ def icon_pixels(content: bytes, suffix: str, folder: str) -> int | None:
     return width
 
 
-def check_catalogue(report: Report, repo: Path, ref: str, app: str) -> None:
-    """The AppStream entry that flatpak-builder composed, from which the store's list is made."""
-    file = f"files/share/app-info/xmls/{app}.xml.gz"
+def check_listed(report: Report, repo: Path, ref: str, app: str, listed: list[Listed]) -> None:
+    """What is there for the list of apps is the catalogue and small icons of the app's own."""
+    base = base_app(repo, ref)
+    icons = 0
+    for file in listed:
+        path = file.path.removeprefix("/")
+        name = path.removeprefix(f"{LISTED}/")
+        owned = name.rpartition("/")[2]
+        if base and belongs(owned, base) and not owned.startswith(app):
+            # It came with the app that this one is built on; flatpak reads only names that begin with the app's own.
+            continue
+        icon = re.fullmatch(r"icons/flatpak/([^/]+)/([^/]+)\.png", name)
+        if file.size is None:
+            report.fault(path, "only plain files can be in the list of apps", "catalogue")
+        elif name == f"xmls/{app}.xml.gz":
+            continue
+        elif not icon or icon[1] not in LISTED_ICON_FOLDERS or not belongs(icon[2], app):
+            expected = f"xmls/{app}.xml.gz and icons/flatpak/SIZE/{app}.png, with the sizes 48x48, 64x64 and 128x128"
+            report.fault(path, f"expected nothing but {expected}", "catalogue")
+        elif file.size > MAX_LISTED_ICON_BYTES:
+            report.fault(path, f"{file.size} bytes; expected at most {MAX_LISTED_ICON_BYTES}", "catalogue")
+        else:
+            icons += 1
+            if icons > MAX_COMPONENTS * len(LISTED_ICON_FOLDERS):
+                report.fault(path, f"one of more than {icons - 1} icons", "catalogue")
+                return
+            try:
+                icon_pixels(ostree(repo, "cat", ref, file.path), ".png", icon[1])
+            except Unreadable as error:
+                report.fault(path, str(error), "catalogue")
+
+
+def base_app(repo: Path, ref: str) -> str | None:
+    """The id of the app that this one is built on, None if there is none."""
     try:
-        with gzip.open(io.BytesIO(ostree(repo, "cat", ref, f"/{file}"))) as unpacked:
-            content = unpacked.read(MAX_TEXT_BYTES + 1)
-        if len(content) > MAX_TEXT_BYTES:
-            raise Unreadable(f"more than {MAX_TEXT_BYTES} bytes")
-        identifiers = [(element.findtext("id") or "").strip() for element in parse_xml(content).iter("component")]
-    except (Unreadable, OSError, EOFError) as error:
+        base = key_file(ostree(repo, "cat", ref, "/metadata")).get("Application", {}).get("base", "").split("/")
+    except Unreadable:
+        return None
+    return base[1] if len(base) == 4 else None
+
+
+def unpacked_catalogue(content: bytes) -> bytes:
+    """What is in a gzip file. Raises Unreadable."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(content, MAX_CATALOGUE_BYTES + 1)
+    except zlib.error as error:
+        raise Unreadable(f"not a gzip file: {error}") from None
+    if len(unpacked) > MAX_CATALOGUE_BYTES:
+        raise Unreadable(f"more than {MAX_CATALOGUE_BYTES} bytes")
+    if not unpacker.eof or unpacker.unused_data:
+        raise Unreadable("not one whole gzip file")
+    return unpacked
+
+
+def check_catalogue(report: Report, repo: Path, ref: str, app: str, metainfo_type: str | None) -> None:
+    """The AppStream entry that flatpak-builder composed, from which the store's list is made."""
+    file = f"{LISTED}/xmls/{app}.xml.gz"
+    try:
+        packed = ostree(repo, "cat", ref, f"/{file}", max_bytes=MAX_CATALOGUE_BYTES)
+        root = parse_appstream(unpacked_catalogue(packed))
+        components = list(root.iter("component"))
+        identified = [(component_identifier(component), component) for component in components]
+    except Unreadable as error:
         report.fault(file, f"can't be read: {error}", "catalogue")
         return
-    if not any(identifier in (app, f"{app}.desktop") for identifier in identifiers):
+    if root.tag != "components":
+        report.fault(file, f"is a <{root.tag:.100}>; expected <components>", "catalogue")
+    if len(components) > MAX_COMPONENTS:
+        report.fault(file, f"has {len(components)} components; expected at most {MAX_COMPONENTS}", "catalogue")
+    own = [component for identifier, component in identified if identifier in (app, f"{app}.desktop")]
+    if not own:
         report.fault(file, f"has no component {app}, so that no store would list it", "catalogue")
-    for identifier in identifiers:
-        if not belongs(identifier, app):
+    for component in own:
+        kind = component.get("type", "")
+        if kind not in COMPONENT_TYPES:
+            message = f"its component's type is {kind!r:.100}; expected {', '.join(COMPONENT_TYPES)}"
+            report.fault(file, message, "catalogue")
+        elif metainfo_type and (kind == "console-application") != (metainfo_type == "console-application"):
+            message = f"its component's type is {kind!r:.100}; its metainfo's is {metainfo_type!r:.100}"
+            report.fault(file, message, "catalogue")
+        for tag in ("name", "summary"):
+            if not any((each.text or "").strip() for each in component.findall(tag) if "xml:lang" not in each.attrib):
+                report.fault(file, f"its component has no <{tag}>", "catalogue")
+    for identifier, component in identified[:MAX_COMPONENTS]:
+        if not (_IDENTIFIER.fullmatch(identifier) and belongs(identifier, app)):
             report.fault(file, f"has the component {identifier!r:.100}, which is not {app}'s", "catalogue")
+        for extended in component.findall("extends"):
+            if not belongs((extended.text or "").strip(), app):
+                report.fault(file, f"extends {extended.text!r:.100}, which is not {app}'s", "catalogue")

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -32,6 +33,11 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+DESCRIPTION = """<description>
+    <p>An application that is here so that something can be checked, and nothing else.</p>
+  </description>"""
+
+
 def metainfo(identifier=APP, kind="desktop-application", summary="Shows what is checked"):
     """A metainfo file."""
     return f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -41,7 +47,7 @@ def metainfo(identifier=APP, kind="desktop-application", summary="Shows what is 
   <project_license>CC0-1.0</project_license>
   <name>Example</name>
   <summary>{summary}</summary>
-  <description><p>An application that is here so that something can be checked, and nothing else.</p></description>
+  {DESCRIPTION}
   <launchable type="desktop-id">{APP}.desktop</launchable>
   <url type="homepage">https://example.org</url>
   <content_rating type="oars-1.1" />
@@ -50,10 +56,25 @@ def metainfo(identifier=APP, kind="desktop-application", summary="Shows what is 
 """
 
 
-def catalogue(*identifiers):
-    """A catalogue as flatpak-builder composes it."""
-    components = "".join(f"<component><id>{identifier}</id></component>" for identifier in identifiers)
-    return gzip.compress(f"<components>{components}</components>".encode())
+def component(identifier=APP, kind="desktop-application", summary="<summary>Shows what is checked</summary>", more=""):
+    """An app in a catalogue as appstreamcli composes it for flatpak-builder 1.4."""
+    return f"""<component type="{kind}">
+    <id>{identifier}</id>
+    <name xml:lang="de">Beispiel</name>
+    <name>Example</name>
+    {summary}
+    {DESCRIPTION}
+    <launchable type="desktop-id">{APP}.desktop</launchable>
+    <icon type="cached" width="64" height="64">{APP}.png</icon>
+    <icon type="stock">{APP}</icon>
+    <releases><release type="stable" version="1.0" timestamp="1494374400"/></releases>{more}
+  </component>"""
+
+
+def catalogue(*components, root="components", before=""):
+    """A catalogue in a gzip file."""
+    text = f'<?xml version="1.0" encoding="utf-8"?>{before}<{root} version="1.0">{"".join(components)}</{root}>'
+    return gzip.compress(text.encode())
 
 
 METADATA = f"""[Application]
@@ -73,12 +94,15 @@ METAINFO = f"export/share/metainfo/{APP}.metainfo.xml"
 DESKTOP_FILE = f"export/share/applications/{APP}.desktop"
 ICON = f"export/share/icons/hicolor/128x128/apps/{APP}.png"
 CATALOGUE = f"files/share/app-info/xmls/{APP}.xml.gz"
+LISTED_ICON = f"files/share/app-info/icons/flatpak/128x128/{APP}.png"
 GOOD = {
     "metadata": METADATA,
     METAINFO: metainfo(),
     DESKTOP_FILE: DESKTOP,
     ICON: png(128, 128),
-    CATALOGUE: catalogue(APP),
+    CATALOGUE: catalogue(component()),
+    LISTED_ICON: png(128, 128),
+    LISTED_ICON.replace("128x128", "64x64"): png(64, 64),
     "files/bin/example": "#!/bin/sh\n",
 }
 
@@ -143,7 +167,8 @@ def test_what_flatpak_itself_exports_passes(tmp_path):
         share / f"icons/hicolor/128x128/apps/{APP}.png": png(128, 128),
         share / f"icons/hicolor/64x64/apps/{APP}.Part.png": png(64, 64),
         share / f"dbus-1/services/{APP}.service": f"[D-BUS Service]\nName={APP}\nExec=/app/bin/example\n".encode(),
-        app / CATALOGUE: catalogue(APP),
+        app / CATALOGUE: catalogue(component()),
+        app / LISTED_ICON: png(128, 128),
         app / "files/bin/example": b"#!/bin/sh\n",
     }
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
@@ -165,6 +190,19 @@ def test_what_flatpak_itself_exports_passes(tmp_path):
     assert checks.check_repository(tmp_path / "repo", APP, "x86_64").faults == []
 
 
+OLD_CATALOGUE = f"""<?xml version="1.0" encoding="UTF-8"?>
+<components builder_id="appstream-glib:5" origin="flatpak" version="0.8">
+  <component type="desktop">
+    <id>{APP}.desktop</id>
+    <name>Example</name>
+    <summary>Shows what is checked</summary>
+    {DESCRIPTION}
+    <icon type="cached" height="64" width="64">{APP}.png</icon>
+    <kudos><kudo>HiDpiIcon</kudo></kudos>
+  </component>
+</components>
+"""
+BASE = METADATA + "base=app/org.example.Base/x86_64/stable\n"
 SVG = '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 SCALABLE = f"export/share/icons/hicolor/scalable/apps/{APP}.svg"
 
@@ -177,7 +215,24 @@ SCALABLE = f"export/share/icons/hicolor/scalable/apps/{APP}.svg"
         {ICON: None, ICON.replace("128x128", "64x64@2"): png(128, 128)},
         {ICON.replace("128x128", "16x16"): png(16, 16)},
         {METAINFO: None, f"export/share/appdata/{APP}.appdata.xml": metainfo(f"{APP}.desktop", "desktop")},
-        {METAINFO: metainfo(kind="console-application"), DESKTOP_FILE: None, ICON: None},
+        {
+            METAINFO: metainfo(kind="console-application"),
+            CATALOGUE: catalogue(component(kind="console-application")),
+            DESKTOP_FILE: None,
+            ICON: None,
+        },
+        {CATALOGUE: gzip.compress(OLD_CATALOGUE.encode())},
+        {CATALOGUE: catalogue(component(), component(f"{APP}.Part"))},
+        {
+            LISTED_ICON.replace("128x128", "128x128@2"): png(256, 256),
+            LISTED_ICON.replace(APP, f"{APP}.Part"): png(128, 128),
+        },
+        {
+            "metadata": BASE,
+            CATALOGUE.replace(APP, "org.example.Base"): "x",
+            LISTED_ICON.replace(APP, "org.example.Base"): "x",
+        },
+        {DESKTOP_FILE: f"# A comment\n\n{DESKTOP}Name[de] = Beispiel = 1\nIcon[de]={APP}-de\n"},
         {DESKTOP_FILE.replace(".desktop", "-settings.desktop"): DESKTOP},
     ],
 )
@@ -257,11 +312,156 @@ WRONG = {
     "no catalogue": ({CATALOGUE: None}, CATALOGUE, "can't be read"),
     "an empty catalogue": ({CATALOGUE: catalogue()}, CATALOGUE, f"has no component {APP}"),
     "a catalogue with another app": (
-        {CATALOGUE: catalogue(APP, "org.example.Other")},
+        {CATALOGUE: catalogue(component(), component("org.example.Other"))},
         CATALOGUE,
         "has the component 'org.example.Other'",
     ),
-    "a catalogue that is a bomb": ({CATALOGUE: gzip.compress(b" " * 50_000_000)}, CATALOGUE, "more than 4194304 bytes"),
+    "a catalogue with another app inside its own": (
+        {CATALOGUE: catalogue(component(more=component("org.example.Other")))},
+        CATALOGUE,
+        "has the component 'org.example.Other'",
+    ),
+    "a catalogue with two ids": (
+        {CATALOGUE: catalogue(component(more="<id>org.example.Other</id>"))},
+        CATALOGUE,
+        "has a component with 2 <id>",
+    ),
+    "a catalogue with more than text in its id": (
+        {CATALOGUE: catalogue(component(f"{APP}<b/>.Other"))},
+        CATALOGUE,
+        "with nothing but text in it",
+    ),
+    "a catalogue with an id that is none": (
+        {CATALOGUE: catalogue(component(), component(f"{APP}.a\nb"))},
+        CATALOGUE,
+        "has the component",
+    ),
+    "a catalogue with an id in a namespace": (
+        {CATALOGUE: catalogue(component(more="<x:id>org.example.Other</x:id>"))},
+        CATALOGUE,
+        "has the element 'x:id'",
+    ),
+    "a catalogue that extends another app": (
+        {CATALOGUE: catalogue(component(), component(f"{APP}.Part", more="<extends>org.example.Other</extends>"))},
+        CATALOGUE,
+        "extends 'org.example.Other'",
+    ),
+    "a catalogue of another root": (
+        {CATALOGUE: catalogue(component(), root="apps")},
+        CATALOGUE,
+        "expected <components>",
+    ),
+    "a catalogue with a document type": (
+        {CATALOGUE: catalogue(component(), before='<!DOCTYPE components [<!ENTITY x "org.example.Other">]>')},
+        CATALOGUE,
+        "has a document type",
+    ),
+    "a catalogue of another type": (
+        {CATALOGUE: catalogue(component(kind="repository"))},
+        CATALOGUE,
+        "its component's type is 'repository'",
+    ),
+    "a catalogue of another type than the metainfo": (
+        {METAINFO: metainfo(kind="console-application"), DESKTOP_FILE: None, ICON: None},
+        CATALOGUE,
+        "its component's type is 'desktop-application'; its metainfo's is 'console-application'",
+    ),
+    "a catalogue without a summary": ({CATALOGUE: catalogue(component(summary=""))}, CATALOGUE, "has no <summary>"),
+    "a catalogue with only a translated summary": (
+        {CATALOGUE: catalogue(component(summary='<summary xml:lang="de">Zeigt</summary>'))},
+        CATALOGUE,
+        "has no <summary>",
+    ),
+    "a catalogue of very many": (
+        {CATALOGUE: catalogue(component(), *(component(f"{APP}.{number}") for number in range(8)))},
+        CATALOGUE,
+        "has 9 components; expected at most 8",
+    ),
+    "a catalogue that is deep": (
+        {CATALOGUE: catalogue(component(more="<p>" * 100 + "</p>" * 100))},
+        CATALOGUE,
+        "elements in more than 64 others",
+    ),
+    "a catalogue that is a bomb": ({CATALOGUE: gzip.compress(b" " * 50_000_000)}, CATALOGUE, "more than 1048576 bytes"),
+    "a catalogue that is not packed": ({CATALOGUE: "<components/>"}, CATALOGUE, "not a gzip file"),
+    "a catalogue that is cut off": ({CATALOGUE: catalogue(component())[:-9]}, CATALOGUE, "not one whole gzip file"),
+    "a catalogue and another": (
+        {CATALOGUE: catalogue(component()) + gzip.compress(b"<!-- -->")},
+        CATALOGUE,
+        "not one whole gzip file",
+    ),
+    "a catalogue that is a link": (
+        {CATALOGUE: lambda path: path.symlink_to("/etc/passwd")},
+        f"{CATALOGUE} -> /etc/passwd",
+        "only plain files can be in the list of apps [catalogue]",
+    ),
+    "a listed icon that is huge": (
+        {LISTED_ICON: png(128, 128) + b" " * 300_000},
+        LISTED_ICON,
+        "bytes; expected at most 262144 [catalogue]",
+    ),
+    "a listed icon that is none": ({LISTED_ICON: "hello"}, LISTED_ICON, "not a PNG picture [catalogue]"),
+    "a listed icon of another size": ({LISTED_ICON: png(64, 64)}, LISTED_ICON, "64x64 pixels; expected 128x128"),
+    "a listed icon that is a link": (
+        {LISTED_ICON: lambda path: path.symlink_to("/etc/passwd")},
+        f"{LISTED_ICON} -> /etc/passwd",
+        "only plain files can be in the list of apps [catalogue]",
+    ),
+    "another's icon in the list": (
+        {LISTED_ICON.replace(APP, "org.example.Other"): png(128, 128)},
+        LISTED_ICON.replace(APP, "org.example.Other"),
+        "expected nothing but",
+    ),
+    "an icon in the list of one whose name begins alike": (
+        {"metadata": BASE.replace("Base", "App"), LISTED_ICON.replace(APP, f"{APP}lication"): png(128, 128)},
+        LISTED_ICON.replace(APP, f"{APP}lication"),
+        "expected nothing but",
+    ),
+    "a listed icon in another folder": (
+        {LISTED_ICON.replace("128x128", "256x256"): png(256, 256)},
+        LISTED_ICON.replace("128x128", "256x256"),
+        "expected nothing but",
+    ),
+    "very many listed icons": (
+        {LISTED_ICON.replace(APP, f"{APP}.{number:02}"): png(128, 128) for number in range(48)},
+        LISTED_ICON,
+        "one of more than 48 icons",
+    ),
+    "another's catalogue": (
+        {CATALOGUE.replace(APP, f"{APP}.Part"): catalogue(component(f"{APP}.Part"))},
+        CATALOGUE.replace(APP, f"{APP}.Part"),
+        "expected nothing but",
+    ),
+    "anything else beside the catalogue": (
+        {"files/share/app-info/media/a.png": png(16, 16)},
+        "files/share/app-info/media/a.png",
+        "expected nothing but",
+    ),
+    "metainfo with two ids": (
+        {METAINFO: metainfo().replace("<name>", "<id>org.example.Other</id><name>")},
+        METAINFO,
+        "has a component with 2 <id>",
+    ),
+    "metainfo with a document type": (
+        {METAINFO: metainfo().replace("?>", '?><!DOCTYPE component [<!ENTITY x "x">]>')},
+        METAINFO,
+        "has a document type",
+    ),
+    "a desktop file with another's icon in one language": (
+        {DESKTOP_FILE: DESKTOP + "Icon[de]=firefox\n"},
+        DESKTOP_FILE,
+        "Icon[de] is 'firefox'",
+    ),
+    "a D-Bus service with another name that only GLib sees": (
+        {f"export/share/dbus-1/services/{APP}.service": f"[D-BUS Service]\nName={APP}\nX=1\n Name=org.example.Other\n"},
+        f"export/share/dbus-1/services/{APP}.service",
+        "line 4 begins with a blank [dbus]",
+    ),
+    "metadata that is huge": (
+        {"metadata": f"{METADATA}[Environment]\nX={'x' * 65536}\n"},
+        f"{REF} /metadata",
+        "expected at most 65536 [metadata]",
+    ),
     "metadata of another app": (
         {"metadata": METADATA.replace(APP, "org.example.Other")},
         f"{REF} /metadata",
@@ -348,6 +548,16 @@ def test_a_related_ref_is_checked_too(repo):
     assert f"expected '{APP}.Debug'" in first and "[modes]" in second
 
 
+@pytest.mark.parametrize("kind", checks.RELATED)
+def test_a_related_ref_puts_nothing_into_the_list_of_apps(repo, kind):
+    name = f"{APP}.{kind}"
+    repo.commit()
+    own = {"metadata": f"[Runtime]\nname={name}\n", CATALOGUE.replace(APP, name): catalogue(component(name))}
+    repo.commit(f"runtime/{name}/x86_64/stable", files=own)
+    (fault,) = repo.faults()
+    assert fault.startswith(f"runtime/{name}/x86_64/stable /{CATALOGUE.replace(APP, name)}: only the app itself can be")
+
+
 def test_no_repository_at_all(tmp_path):
     for _ in range(2):
         assert checks.check_repository(tmp_path / "repo", APP, "x86_64").faults == [
@@ -377,6 +587,7 @@ def test_a_repository_with_links_or_pipes_is_not_read(repo, name, make):
     [
         ("mode=archive-z2", "mode=bare", "[core] mode is 'bare'; expected 'archive-z2'"),
         ("mode=archive-z2", "mode=archive-z2\nparent=/var/lib/other", "[core] parent is set"),
+        ("mode=archive-z2", "mode=archive-z2\nx=1\n parent=/var/lib/other", "line 5 begins with a blank"),
         ("[core]", "core", "not a key file"),
     ],
 )
@@ -417,6 +628,43 @@ def test_desktop_file_validate_has_its_say(repo):
     assert fault.startswith(f"{DESKTOP_FILE}: value ") and fault.endswith("[desktop-file]")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]\n\tb=1\n", "line 2 begins with a blank"),
+        (" [a]\nb=1\n", "line 1 begins with a blank"),
+        ("[a]\nb=1\nb=2\n", "line 3 has the key 'b' again"),
+        ("[a]\nb=1\nb =2\n", "line 3 has the key 'b' again"),
+        ("[a]\nb=1\n[c]\n[a]\n", "line 4 has the group 'a' again"),
+        ("[a]\nb=1\n[a] \n", "line 3 has the group 'a' again"),
+        ("[a]\nb=1\0\n", "line 2 has a control character"),
+        ("[a]\nb=1\rc=2\n", "line 2 has a control character"),
+        ("[a]\nb=1\x0cc=2\n", "line 2 has a control character"),
+        ("b=1\n", "line 1 is neither"),
+        ("[a]\n=1\n", "line 2 is neither"),
+        ("[a]\nb\n", "line 2 is neither"),
+        ("[a]\n; b\n", "line 2 is neither"),
+        ("[a]\nb[=1\n", "line 2 is neither"),
+        ("[a]\n[b]=1\n", "line 2 is neither"),
+        ("[a]b]\n", "line 1 is neither"),
+        ("[]\n", "line 1 is neither"),
+        ("[a\n", "line 1 is neither"),
+        ("\ufeff[a]\n", "line 1 is neither"),
+    ],
+)
+def test_what_glib_may_read_in_another_way_is_no_key_file(text, message):
+    with pytest.raises(checks.Unreadable, match=f"not a key file: {re.escape(message)}"):
+        checks.key_file(text.encode())
+
+
+def test_a_key_file_is_read_as_glib_reads_it():
+    text = "# [x]\n\n\t# b=1\n[a b] \t\r\nk = v = w \nk[de_DE@x]=\n\u2028k=1\n \n;k=2\n[c]\nk=\u0085v\n"
+    assert checks.key_file(text.encode()) == {
+        "a b": {"k": "v = w ", "k[de_DE@x]": "", "\u2028k": "1", ";k": "2"},
+        "c": {"k": "\u0085v"},
+    }
+
+
 PROJECT = Path(__file__).parents[3]
 
 
@@ -430,7 +678,7 @@ def test_the_projects_own_apps_have_what_is_asked_for(repo, app):
         f"export/share/metainfo/{app}.metainfo.xml": (folder / f"{app}.metainfo.xml").read_bytes(),
         f"export/share/applications/{app}.desktop": (folder / f"{app}.desktop").read_bytes(),
         f"export/share/icons/hicolor/128x128/apps/{app}.png": (folder / f"{app}.png").read_bytes(),
-        f"files/share/app-info/xmls/{app}.xml.gz": catalogue(app),
+        f"files/share/app-info/xmls/{app}.xml.gz": catalogue(component(app)),
     }
     repo.commit(f"app/{app}/x86_64/stable", files=own)
     assert checks.check_repository(repo.path, app, "x86_64").faults == []
