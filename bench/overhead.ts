@@ -12,14 +12,14 @@ type Stages = Map<string, number>;
 
 const span = ({ started, ended }: { started: number | null; ended: number | null }) => (ended ?? 0) - (started ?? 0);
 
-/** What the stages of a build that run flatpak-builder say they took. */
-async function flatpakBuilderSeconds(steps: readonly Step[]): Promise<number> {
+/** What the stages of a build with these names say they took, together. */
+async function stageSeconds(steps: readonly Step[], names: readonly string[]): Promise<number> {
 	const step = steps.find(({ name }) => name === "build");
 	if (step === undefined) throw new Error("a build without a step called build");
 	const log = await flathub.buildbot.log(step.id);
-	const took = [...log.matchAll(/run-build: (?:fetch|build) took ([0-9.]+) s/g)].map((match) => Number(match[1]));
-	if (took.length !== 2) throw new Error(`the build's log names ${took.length} stages of flatpak-builder, expected 2`);
-	return took.reduce((sum, seconds) => sum + seconds, 0);
+	const took = [...log.matchAll(/run-build: (\w+) took ([0-9.]+) s/g)].filter(([, name]) => names.includes(name ?? ""));
+	if (took.length !== names.length) throw new Error(`the build's log does not say what ${names.join(" and ")} took`);
+	return took.reduce((sum, [, , seconds]) => sum + Number(seconds), 0);
 }
 
 /** Pushes once, and takes apart what the commit's slowest architecture and its publish did. */
@@ -29,6 +29,11 @@ async function round(): Promise<Stages> {
 		const response = await fetch(`${repo}/summary.idx`, { cache: "no-store" });
 		return Buffer.from(await response.arrayBuffer()).toString("base64");
 	};
+	// What was published before is listed with a summary of its own: that must have come.
+	await poll("the publisher to have nothing to do", 900, async () => {
+		const status = await (await fetch(`http://${flathub.outputs.publicAddress}/status/publisher.json`)).json();
+		return (status as { phase: string }).phase === "idle" ? true : undefined;
+	});
 	const before = await index();
 	const { commit } = await flathub.world.pushSample(app);
 	const pushed = Date.now();
@@ -46,13 +51,14 @@ async function round(): Promise<Stages> {
 	if (publish === undefined) throw new Error(`${commit} was published without a build of publish`);
 	const buildSteps = await flathub.buildbot.steps(slowest.id);
 	const publishSteps = await flathub.buildbot.steps(publish.id);
-	const flatpakBuilder = await flatpakBuilderSeconds(buildSteps);
+	const checkout = await stageSeconds(buildSteps, ["checkout"]);
+	const flatpakBuilder = await stageSeconds(buildSteps, ["fetch", "build"]);
 	const step = (steps: readonly Step[], pattern: RegExp) =>
 		steps.filter(({ name }) => pattern.test(name)).reduce((sum, one) => sum + span(one), 0);
 	return new Map([
 		["push to the start of the slowest build", slowest.started - pushed / 1000],
-		[`check out (${slowest.builder})`, step(buildSteps, /^(make room|check out)$/)],
-		["copy, checks, packing", step(buildSteps, /^build$/) - flatpakBuilder],
+		[`checkout (${slowest.builder})`, checkout],
+		["room, checks, packing", step(buildSteps, /^(make room|build)$/) - checkout - flatpakBuilder],
 		["checksum and upload to the master", step(buildSteps, /^(measure|upload|clean up)/)],
 		["from the slowest build to the publish", publish.started - (slowest.ended ?? 0)],
 		["download to repo", step(publishSteps, /^(?!publish$|clean up$)/)],
