@@ -153,7 +153,7 @@ describe("a bad value is named with its field and what was expected", () => {
 		[
 			["machines", "builder-1", "maxBuilds"],
 			0,
-			"flathub:machines.builder-1.maxBuilds is 0, expected a whole number from 1 to 64 builds at once",
+			"flathub:machines.builder-1.maxBuilds is 0, expected a whole number from 1 to 16 builds at once",
 		],
 		[
 			["machines", "Builder"],
@@ -187,8 +187,8 @@ describe("a bad value is named with its field and what was expected", () => {
 		],
 		[
 			["remoteBuilders", "codethink-1", "maxBuilds"],
-			0,
-			"flathub:remoteBuilders.codethink-1.maxBuilds is 0, expected a whole number from 1 to 64 builds at once",
+			17,
+			"flathub:remoteBuilders.codethink-1.maxBuilds is 17, expected a whole number from 1 to 16 builds at once",
 		],
 		[
 			["remoteBuilders", "codethink-1", "jumpHost"],
@@ -220,6 +220,7 @@ describe("a bad value is named with its field and what was expected", () => {
 			undefined,
 			"flathub:github.apiUrl is missing, expected an http or https URL without a slash at its end",
 		],
+		[["runtimeRemotes"], {}, "flathub:runtimeRemotes is {}, expected at least one remote"],
 		[
 			["runtimeRemotes", "gnome"],
 			"https://sdk.gnome.org/",

@@ -321,8 +321,11 @@ def test_a_request_is_published_and_reported(machine):
     said = []
     assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
     assert said[-1] == f"published {AMD64} {machine.result('11')['refs'][AMD64]}"
-    # Asked again, after the worker was killed while it waited: the same answer.
+    # Asked again, after the worker was killed while it waited: the same answer; once more with what was transferred.
     assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
+    machine.offer("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
+    assert machine.leftovers() == []
 
 
 def test_a_request_that_fails_says_why(machine):
@@ -332,14 +335,89 @@ def test_a_request_that_fails_says_why(machine):
     assert "is missing" in said[-1]
 
 
-def test_a_request_says_that_the_key_is_locked_and_leaves_the_job_in_the_spool(machine):
+def lock(machine):
+    """As after a reboot."""
     machine.stop_agent()
     machine.start_agent()
+
+
+def test_a_request_says_that_the_key_is_locked_and_leaves_the_job_in_the_spool(machine):
+    lock(machine)
     machine.offer("11", APP, {"x86_64": machine.build(APP, "x86_64")})
     said = []
     assert request.publish(with_publisher(machine), "11", 2, said.append) == 1
-    assert "locked" in said[-1] and "stays in the spool" in said[-1]
+    assert "no result" in said[-1] and "locked" in said[-1]
     assert (machine.settings.queue / "11").is_dir()
+
+
+def test_a_job_that_is_handed_over_again_while_it_waits_is_published_once(machine):
+    lock(machine)
+    repositories = {"x86_64": machine.build(APP, "x86_64")}
+    for _ in range(2):
+        machine.offer("11", APP, repositories)
+        said = []
+        assert request.publish(with_publisher(machine), "11", 0, said.append) == 1
+        assert "locked" in said[-1] or "has not started" in said[-1]
+        assert not list(machine.settings.incoming.iterdir())
+    signing.unlock(machine.settings, PASSPHRASE)
+    assert request.publish(with_publisher(machine), "11", 120, said.append) == 0
+    assert machine.leftovers() == []
+
+
+def test_another_job_of_the_same_name_does_not_take_the_place_of_one_that_waits(machine):
+    repositories = {"x86_64": machine.build(APP, "x86_64")}
+    machine.queue("11", APP, repositories)
+    machine.offer("11", APP, repositories, subject="Another commit")
+    said = []
+    assert request.publish(machine.settings, "11", 0, said.append) == 1
+    assert said == ["not published: another job 11 is in the queue already"]
+
+
+def test_a_job_that_is_withdrawn_is_not_published(machine):
+    lock(machine)
+    machine.offer("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    said = []
+    assert request.publish(with_publisher(machine), "11", 0, said.append) == 1
+    assert request.withdraw(machine.settings, "11", said.append) == 0
+    assert said[-1] == "11 is withdrawn"
+    assert not list(machine.settings.incoming.iterdir())
+    signing.unlock(machine.settings, PASSPHRASE)
+    publish_all(machine)
+    assert AMD64 not in machine.refs()
+    assert machine.leftovers() == []
+
+
+def test_a_job_that_is_at_work_or_done_is_not_withdrawn(machine):
+    machine.queue("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    lock(machine)
+    publisher.Spool(machine.settings).take("11")
+    publish_all(machine)
+    said = []
+    assert request.withdraw(machine.settings, "11", said.append) == 1
+    assert "11 is at work" in said[-1]
+    signing.unlock(machine.settings, PASSPHRASE)
+    publish_all(machine)
+    assert machine.result("11")["status"] == "published"
+    assert request.withdraw(machine.settings, "11", said.append) == 0
+    assert said[-1] == "11 is not in the queue"
+    assert request.withdraw(machine.settings, "../11", said.append) == 1
+
+
+def test_a_job_that_is_withdrawn_while_the_publisher_takes_it_stops_no_other(machine, monkeypatch):
+    machine.queue("11", APP, {"x86_64": machine.build(APP, "x86_64")})
+    machine.queue("12", "org.flathub.Good", {"x86_64": machine.build("org.flathub.Good", "x86_64")})
+    take = publisher.Spool.take
+
+    def take_late(spool, job):
+        if job == "11":
+            assert request.withdraw(machine.settings, job, print) == 0
+        take(spool, job)
+
+    monkeypatch.setattr(publisher.Spool, "take", take_late)
+    publish_all(machine)
+    assert machine.result("12")["status"] == "published"
+    assert AMD64 not in machine.refs()
+    assert machine.leftovers() == []
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "-x", "é", "x" * 65])

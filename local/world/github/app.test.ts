@@ -164,6 +164,15 @@ describe("a push over HTTP", () => {
 		await git("clone", "--quiet", `${url}/flathub/org.example.App.git`, "clone");
 	});
 
+	it("can be fetched by a commit's id alone, when no branch leads to it any more", async () => {
+		const first = await pushFirst();
+		await git("-C", "tree", "commit", "--quiet", "--amend", "--message=another");
+		await git("-C", "tree", "push", "--quiet", "--force", remote(), "master");
+		await git("init", "--quiet", "--bare", "fetched");
+		await git("-C", "fetched", "fetch", "--quiet", "--depth=1", `${url}/flathub/org.example.App.git`, first);
+		expect((await git("-C", "fetched", "cat-file", "-t", first)).stdout).toBe("commit");
+	});
+
 	it("is announced again while the receiver fails, and given up after three attempts", async () => {
 		answers = [503, 200];
 		await pushFirst();

@@ -1,4 +1,4 @@
-"""The users that touch a build's files: `worker` has the checkout and the result, `build` what lies between."""
+"""The users that touch a build's files: `worker` has the result, `build` everything before it."""
 
 from __future__ import annotations
 

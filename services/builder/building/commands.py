@@ -31,6 +31,11 @@ def flatpak_builder(job: Job, *more: str) -> list[str]:
     ]
 
 
+def checkout(job: Job) -> list[str]:
+    """Check out the commit into `source`."""
+    return [str(ROLE / "check-out"), job.repository, job.commit]
+
+
 def fetch(job: Job, manifest: str, remotes: dict[str, str]) -> list[str]:
     """Look at the manifest, install SDK and runtime, download the sources; runs nothing of the app's."""
     deps = [f"--install-deps-from={name}" for name in remotes]

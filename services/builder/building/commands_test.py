@@ -32,6 +32,12 @@ def test_both_stages_are_sandboxed_and_know_no_shell():
     }
 
 
+def test_the_checkout_gets_the_address_and_the_commit():
+    [program, *given] = commands.checkout(parse())
+    assert os.access(program, os.X_OK) and Path(program).name == "check-out"
+    assert given == ["http://github.test/flathub/org.example.App.git", "c" * 40]
+
+
 def run(*arguments, offline=False, **options):
     """build-in-unit, in a network namespace of its own if `offline`."""
     namespace = ["unshare", "--net"] if offline else []

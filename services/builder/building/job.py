@@ -12,8 +12,14 @@ BUILDS = Path("/var/lib/build/builds")
 BRANCH = "stable"
 
 APP_ID = re.compile(r"(?=.{3,255}\Z)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_-]*")
-STAGES = ("fetch", "build", "check")
+REPOSITORY = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]+)+/?")
+"""Address of a repository: neither a user's name nor a password, query or option."""
+
+STAGES = ("checkout", "fetch", "build", "check")
 """A job's units, in the order in which they run."""
+
+NETWORKED = ("checkout", "fetch")
+"""The stages with a network; they run nothing of the app's."""
 
 
 class BuildError(Exception):
@@ -41,7 +47,7 @@ class Job:
     commit: str
     build_id: str
     subject: str
-    source: Path
+    repository: str
     output: Path
     end_with_input: bool
 
@@ -63,7 +69,7 @@ class Job:
 def parse_arguments(arguments: list[str], architectures: list[str]) -> Job:
     """Check every argument; BuildError names the first that is wrong."""
     parser = argparse.ArgumentParser(prog="run-build", allow_abbrev=False)
-    for name in ("architecture", "app", "commit", "build-id", "source", "output"):
+    for name in ("architecture", "app", "commit", "build-id", "repository", "output"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--subject", default="")
     parser.add_argument("--end-with-input", action="store_true")
@@ -78,19 +84,18 @@ def parse_arguments(arguments: list[str], architectures: list[str]) -> Job:
     check("commit", given.commit, re.fullmatch(r"[0-9a-f]{40}", given.commit) is not None, "a full commit name")
     check("build-id", given.build_id, re.fullmatch(r"[1-9][0-9]{0,15}", given.build_id) is not None, "a number")
     subject = "".join(char for char in given.subject if char.isprintable())[:200]
-    paths = {}
-    for name in ("source", "output"):
-        path = Path(getattr(given, name))
-        inside = path.is_absolute() and ".." not in path.parts and path.is_relative_to(WORKER_HOME)
-        check(name, str(path), inside and path != WORKER_HOME, f"an absolute path below {WORKER_HOME}")
-        paths[name] = path
+    address = given.repository
+    check("repository", address, REPOSITORY.fullmatch(address) is not None, "an http(s) address without a user's name")
+    output = Path(given.output)
+    inside = output.is_absolute() and ".." not in output.parts and output.is_relative_to(WORKER_HOME)
+    check("output", given.output, inside and output != WORKER_HOME, f"an absolute path below {WORKER_HOME}")
     return Job(
         given.architecture,
         given.app,
         given.commit,
         given.build_id,
         subject,
-        paths["source"],
-        paths["output"],
+        address,
+        output,
         given.end_with_input,
     )

@@ -12,7 +12,7 @@ ARGUMENTS = {
     "commit": "c" * 40,
     "build-id": "7",
     "subject": "A change",
-    "source": "/var/lib/worker/build-i386/source",
+    "repository": "http://github.test/flathub/org.example.App.git",
     "output": "/var/lib/worker/build-i386/repo.tar",
 }
 
@@ -27,6 +27,7 @@ def test_right_arguments():
     given = parse()
     assert given.name == "7-i386"
     assert [given.unit(stage) for stage in jobs.STAGES] == [
+        "flathub-build-7-i386-checkout.service",
         "flathub-build-7-i386-fetch.service",
         "flathub-build-7-i386-build.service",
         "flathub-build-7-i386-check.service",
@@ -50,12 +51,22 @@ def test_right_arguments():
         ("build-id", "07"),
         ("build-id", "7/../8"),
         ("build-id", "9" * 17),
-        ("source", "/etc"),
-        ("source", "/var/lib/worker"),
-        ("source", "/var/lib/worker/../build"),
-        ("source", "build/source"),
-        ("source", "/var/lib/worker-2/source"),
+        ("repository", "/etc"),
+        ("repository", "file:///etc"),
+        ("repository", "ssh://github.test/x"),
+        ("repository", "ext::sh -c reboot"),
+        ("repository", "http://github.test"),
+        ("repository", "http://user@github.test/x"),
+        ("repository", "http://user:password@github.test/x"),
+        ("repository", "http://-u.test/x"),
+        ("repository", "http://github.test/x?y=z"),
+        ("repository", "http://github.test/x y"),
+        ("repository", "http://github.test/x\n"),
         ("output", "/etc/passwd"),
+        ("output", "/var/lib/worker"),
+        ("output", "/var/lib/worker/../build"),
+        ("output", "build/repo.tar"),
+        ("output", "/var/lib/worker-2/repo.tar"),
         ("output", "/var/lib/worker/x/../../../etc/passwd"),
     ],
 )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 from .account import BUILD, environment
-from .disk import MAX_FILE_BYTES, MAX_WORK_BYTES, SPARE_BYTES, free_bytes, measurement, read_measurement, readable
+from .disk import MAX_FILE_BYTES, MAX_SOURCE_FILE_BYTES, SPARE, Space, free_space, measurements, read_measurement
 from .home import HOME
-from .job import BUILDS, WORKER_HOME, BuildError, Job
+from .job import BUILDS, NETWORKED, WORKER_HOME, BuildError, Job
+from .waiting import read_input
 
 TASKS_MAX = 4096
 STOP_SECONDS = 20
@@ -49,12 +50,11 @@ def properties(job: Job, stage: str, max_builds: int, seconds: int) -> list[str]
     Memory and tasks are limited by control groups; where a machine's kernel has no such controller, as in `local` on
     some hosts, LimitNPROC still bounds the processes.
     """
-    networked = stage == "fetch"
     return [
         f"MemoryMax={85 // max_builds}%",
         f"TasksMax={TASKS_MAX}",
         f"LimitNPROC={TASKS_MAX * max_builds}",
-        f"LimitFSIZE={MAX_FILE_BYTES}",
+        f"LimitFSIZE={MAX_SOURCE_FILE_BYTES if stage == 'checkout' else MAX_FILE_BYTES}",
         "LimitCORE=0",
         "CPUWeight=50",
         "IOWeight=50",
@@ -76,11 +76,15 @@ def properties(job: Job, stage: str, max_builds: int, seconds: int) -> list[str]
         # Of all builds' folders it sees its own; what it writes elsewhere is on memory of its own, and small.
         f"TemporaryFileSystem={BUILDS}:ro,mode=0755,size=1M /dev/shm:mode=1777,size=256M",
         f"BindPaths={job.work} {job.work}/tmp:/tmp {job.work}/tmp:/var/tmp",
-        # Only the stage that runs nothing of the app's may change what other builds use too.
-        f"{'ReadWritePaths' if networked else 'ReadOnlyPaths'}={HOME}",
+        # Only the stage that gets runtimes may change what other builds use too.
+        f"{'ReadWritePaths' if stage == 'fetch' else 'ReadOnlyPaths'}={HOME}",
         f"InaccessiblePaths=-/etc/flathub -{WORKER_HOME} -/var/lib/cloud -/root -/srv -/run/credentials -/run/dbus",
         # The resolver answers on a socket, network or not.
-        *([] if networked else ["PrivateNetwork=yes", "InaccessiblePaths=-/run/systemd/resolve -/run/systemd/private"]),
+        *(
+            []
+            if stage in NETWORKED
+            else ["PrivateNetwork=yes", "InaccessiblePaths=-/run/systemd/resolve -/run/systemd/private"]
+        ),
     ]
 
 
@@ -107,7 +111,9 @@ def arguments(job: Job, stage: str, command: list[str], max_builds: int, seconds
     ]
 
 
-def run_stage(job: Job, stage: str, command: list[str], max_builds: int, allowance: Allowance) -> None:
+def run_stage(
+    job: Job, stage: str, command: list[str], max_builds: int, allowance: Allowance, max_space: Space
+) -> None:
     """Run a command as one of the job's stages and pass its output on. Raises BuildError if it fails or must be ended."""
     seconds = allowance.seconds()
     process = subprocess.Popen(
@@ -118,7 +124,7 @@ def run_stage(job: Job, stage: str, command: list[str], max_builds: int, allowan
         start_new_session=True,
     )
     try:
-        status = follow(job, process, allowance)
+        status = follow(job, process, allowance, DiskWatch(job.work, stage, max_space))
     finally:
         # Nobody reads any more: neither the unit nor systemd-run may wait for room in the pipe.
         assert process.stdout is not None
@@ -132,17 +138,17 @@ def run_stage(job: Job, stage: str, command: list[str], max_builds: int, allowan
     if time.monotonic() >= allowance.deadline:
         raise BuildError(f"the build did not end in time: its {stage} was ended after {seconds} seconds")
     if status == STOPPED_STATUS:
-        raise BuildError(f"the {stage} was stopped from outside; see above")
+        raise BuildError(f"the {stage} was stopped, for its use of memory or from outside; see above")
     raise BuildError(f"the {stage} failed with exit status {status}; see above")
 
 
-def follow(job: Job, process: subprocess.Popen[bytes], allowance: Allowance) -> int:
+def follow(job: Job, process: subprocess.Popen[bytes], allowance: Allowance, watch: DiskWatch) -> int:
     """Pass output on until the process ends; returns its exit status.
 
     Raises BuildError when the one who asked for the build is gone, or the build prints or stores too much.
     """
     assert process.stdout is not None
-    with selectors.DefaultSelector() as selector, DiskWatch(job.work) as disk:
+    with selectors.DefaultSelector() as selector, watch as disk:
         os.set_blocking(process.stdout.fileno(), False)
         selector.register(process.stdout, selectors.EVENT_READ, "output")
         exited = os.pidfd_open(process.pid)
@@ -158,8 +164,8 @@ def follow(job: Job, process: subprocess.Popen[bytes], allowance: Allowance) -> 
                     while pass_on(process, allowance):
                         pass
                     return process.wait()
-                if "input" in events and not os.read(sys.stdin.fileno(), 4096):
-                    raise BuildError("the worker is gone or has cancelled the build", 3)
+                if "input" in events:
+                    read_input()
                 disk.look()
         finally:
             os.close(exited)
@@ -184,11 +190,13 @@ def pass_on(process: subprocess.Popen[bytes], allowance: Allowance) -> bool:
 
 
 class DiskWatch:
-    """Looks now and then at what a work folder takes and what is left on its filesystem."""
+    """Looks now and then at what a stage's work folder takes and what is left on its filesystem."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stage: str, max_space: Space) -> None:
         self.folder = folder
-        self.measuring: subprocess.Popen[bytes] | None = None
+        self.stage = stage
+        self.max_space = max_space
+        self.measuring: list[subprocess.Popen[bytes]] = []
         self.started = 0.0
         self.next = 0.0
 
@@ -196,30 +204,28 @@ class DiskWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.measuring:
-            self.measuring.kill()
-            self.measuring.communicate()
+        for process in self.measuring:
+            process.kill()
+            process.communicate()
 
     def look(self) -> None:
         """Look if it is time to. Raises BuildError if the build must end."""
-        free = free_bytes(self.folder)
-        if free < SPARE_BYTES:
-            raise BuildError(f"the disk is full: {readable(free)} are left, {readable(SPARE_BYTES)} must stay free")
+        free = free_space(self.folder)
+        if not free.holds(SPARE):
+            raise BuildError(f"the disk is full at the {self.stage}: room for {free} is left, for {SPARE} must stay")
         now = time.monotonic()
-        if self.measuring is None:
+        if not self.measuring:
             if now >= self.next:
                 self.started = now
-                self.measuring = subprocess.Popen(
-                    measurement(self.folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-                )
+                self.measuring = [
+                    subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                    for command in measurements(self.folder)
+                ]
             return
-        if self.measuring.poll() is None:
+        if any(process.poll() is None for process in self.measuring):
             return
-        printed, _ = self.measuring.communicate()
-        self.measuring = None
+        used = Space(*(read_measurement(process.communicate()[0]) for process in self.measuring))
+        self.measuring = []
         self.next = now + max(WATCH_SECONDS, 10 * (now - self.started))
-        used = read_measurement(printed)
-        if used > MAX_WORK_BYTES:
-            raise BuildError(
-                f"the build takes {readable(used)} on disk; at most {readable(MAX_WORK_BYTES)} are allowed"
-            )
+        if not self.max_space.holds(used):
+            raise BuildError(f"the {self.stage} has come to {used} on disk; at most {self.max_space} are allowed")

@@ -10,6 +10,7 @@ import pytest
 
 from building import job as jobs
 from building import unit
+from building.disk import MAX_WORK, Space
 from building.job_test import parse
 
 
@@ -22,14 +23,21 @@ def values(stage, max_builds=1):
     return found
 
 
-def test_only_fetching_has_a_network_and_may_write_what_builds_share():
-    assert "PrivateNetwork" not in values("fetch")
+def test_what_runs_nothing_of_the_apps_has_a_network():
+    assert "PrivateNetwork" not in values("checkout") and "PrivateNetwork" not in values("fetch")
+    assert values("build")["PrivateNetwork"] == values("check")["PrivateNetwork"] == ["yes"]
+
+
+def test_only_fetching_may_write_what_builds_share():
     assert values("fetch")["ReadWritePaths"] == ["/var/lib/build/home"]
     assert values("fetch")["ReadOnlyPaths"] == ["/run"]
-    for stage in ("build", "check"):
-        assert values(stage)["PrivateNetwork"] == ["yes"]
+    for stage in ("checkout", "build", "check"):
         assert values(stage)["ReadOnlyPaths"] == ["/run", "/var/lib/build/home"]
         assert "ReadWritePaths" not in values(stage)
+
+
+def test_a_file_of_a_checkout_may_be_smaller_than_one_of_a_build():
+    assert (values("checkout")["LimitFSIZE"], values("build")["LimitFSIZE"]) == ([str(2 << 30)], [str(16 << 30)])
 
 
 @pytest.mark.parametrize("stage", jobs.STAGES)
@@ -70,13 +78,14 @@ def follow(tmp_path, monkeypatch, capfdbinary):
     (tmp_path / "7-i386").mkdir()
     started = []
 
-    def run(script, output_bytes=10_000, **changes):
+    def run(script, output_bytes=10_000, max_space=MAX_WORK, **changes):
         process = subprocess.Popen(
             ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path / "7-i386"
         )
         started.append(process)
         allowance = unit.Allowance(time.monotonic() + 60, output_bytes)
-        return unit.follow(replace(parse(), **changes), process, allowance)
+        watch = unit.DiskWatch(tmp_path / "7-i386", "build", max_space)
+        return unit.follow(replace(parse(), **changes), process, allowance, watch)
 
     yield run
     for process in started:
@@ -96,30 +105,38 @@ def test_output_without_end_ends_the_build(follow, capfdbinary):
     assert len(capfdbinary.readouterr().out) <= 10_000
 
 
-def test_output_is_counted_over_all_stages(follow):
+def test_output_is_counted_over_all_stages(tmp_path):
     allowance = unit.Allowance(time.monotonic() + 60, 10)
     for expected in (4, -1):
         process = subprocess.Popen(["printf", "123456"], stdout=subprocess.PIPE)
         if expected > 0:
-            assert unit.follow(parse(), process, allowance) == 0
+            assert unit.follow(parse(), process, allowance, unit.DiskWatch(tmp_path, "build", MAX_WORK)) == 0
             assert allowance.output_bytes == expected
         else:
             with pytest.raises(jobs.BuildError, match="printed more"):
-                unit.follow(parse(), process, allowance)
+                unit.follow(parse(), process, allowance, unit.DiskWatch(tmp_path, "build", MAX_WORK))
         process.wait()
         process.stdout.close()
 
 
-def test_a_work_folder_that_grows_too_large_ends_the_build(follow, monkeypatch):
-    monkeypatch.setattr(unit, "MAX_WORK_BYTES", 200_000)
+def test_a_work_folder_that_grows_too_large_ends_the_build(follow):
     hidden = "mkdir closed; head -c 300000 /dev/zero >closed/file; chmod 0 closed; sleep 60"
-    with pytest.raises(jobs.BuildError, match="at most 200000 bytes are allowed"):
-        follow(hidden)
+    with pytest.raises(
+        jobs.BuildError, match="the build has come to .*; at most 200000 bytes in 100 files are allowed"
+    ):
+        follow(hidden, max_space=Space(200_000, 100))
 
 
-def test_a_full_disk_ends_the_build(follow, monkeypatch):
-    monkeypatch.setattr(unit, "SPARE_BYTES", 1 << 60)
-    with pytest.raises(jobs.BuildError, match="the disk is full"):
+def test_too_many_files_end_the_build(follow):
+    with pytest.raises(jobs.BuildError, match=r"come to \d+ bytes in 21 files on disk; at most 1.0 GiB in 20 files"):
+        follow("touch $(seq 20); sleep 60", max_space=Space(1 << 30, 20))
+
+
+@pytest.mark.parametrize("spare", [Space(1 << 60, 1), Space(1, 1 << 60)], ids=["bytes", "files"])
+def test_a_full_disk_ends_the_build(follow, monkeypatch, spare):
+    monkeypatch.setattr(unit, "SPARE", spare)
+    monkeypatch.setattr(unit, "free_space", lambda _: Space(1 << 40, 1 << 30))
+    with pytest.raises(jobs.BuildError, match="the disk is full at the build"):
         follow("sleep 60")
 
 
@@ -153,27 +170,27 @@ def systemd(tmp_path, monkeypatch):
 def test_a_failed_stage_is_named(systemd):
     called = systemd("exit 5")
     with pytest.raises(jobs.BuildError, match="the fetch failed with exit status 5"):
-        unit.run_stage(parse(), "fetch", [], 1, unit.Allowance(time.monotonic() + 60))
+        unit.run_stage(parse(), "fetch", [], 1, unit.Allowance(time.monotonic() + 60), MAX_WORK)
     assert not called.exists()
 
 
 def test_a_stopped_stage_says_so(systemd):
     systemd("exit 255")
-    with pytest.raises(jobs.BuildError, match="the build was stopped from outside"):
-        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60))
+    with pytest.raises(jobs.BuildError, match="the build was stopped, for its use of memory or from outside"):
+        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60), MAX_WORK)
 
 
 def test_a_stage_that_systemd_ended_at_the_deadline_says_so(systemd):
     systemd("exit 1")
     with pytest.raises(jobs.BuildError, match="did not end in time: its build was ended"):
-        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic()))
+        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic()), MAX_WORK)
 
 
 def test_a_stage_that_must_end_is_stopped_by_its_units_name(systemd, monkeypatch):
     called = systemd("exec sleep 60")
-    monkeypatch.setattr(unit, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(unit, "SPARE", Space(1 << 60, 0))
     with pytest.raises(jobs.BuildError, match="the disk is full"):
-        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60))
+        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60), MAX_WORK)
     assert called.read_text() == "stop flathub-build-7-i386-build.service\n"
 
 
@@ -181,4 +198,4 @@ def test_a_stage_that_still_prints_while_it_is_stopped_is_not_waited_for(systemd
     """systemd-run tells how the unit ended, into a pipe that may be full."""
     systemd("trap 'yes | head -c 300000; exit' TERM; yes & while :; do wait; done")
     with pytest.raises(jobs.BuildError, match="printed more than"):
-        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60, 1000))
+        unit.run_stage(parse(), "build", [], 1, unit.Allowance(time.monotonic() + 60, 1000), MAX_WORK)

@@ -1,4 +1,4 @@
-"""A build's work folder: made, filled with the checkout, packed, and gone with all that a killed run left behind.
+"""A build's work folder: made, packed, and gone with all that a killed run left behind.
 
 Everything that reads or writes files of the worker or of the build runs as their owner.
 """
@@ -15,16 +15,20 @@ from pathlib import Path
 
 from . import job as jobs
 from .account import BUILD, WORKER, account, as_user, environment
-from .disk import GIB, readable, used_bytes
+from .disk import GIB
 from .job import STAGES, WORKER_HOME, BuildError, Job, unit_name
 from .output import say
+from .waiting import wait_until
 
-MAX_SOURCE_BYTES = 4 * GIB
-MAX_SOURCE_FILE_BYTES = 2 * GIB
 MAX_TAR_BYTES = 8 * GIB
 
-FOLDERS = ("cache", "tmp")
-"""Made for every build: its cache folder, and what it sees as /tmp, so that both are measured and removed with it."""
+LOCK_SECONDS = 600.0
+"""For how long a build waits until one of its name is gone: the master runs a build again as soon as it has lost the
+connection, and the run before still stops its units and removes its folder then."""
+
+FOLDERS = ("source", "cache", "tmp")
+"""Made for every build: where the stages run, its cache folder, and what it sees as /tmp, so that all are measured and
+removed with it."""
 
 
 @contextlib.contextmanager
@@ -37,11 +41,10 @@ def work_folder(job: Job) -> Iterator[Path]:
     for folder in (builds.parent, builds):
         os.chown(folder, os.geteuid(), os.getegid())
         folder.chmod(0o755)
-    with open(builds / f"{job.name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(f"build {job.name} is already running on this machine", 2) from None
+    path = builds / f"{job.name}.lock"
+    with contextlib.ExitStack() as stack:
+        what = f"the end of an earlier run of build {job.name} on this machine"
+        wait_until(job, what, LOCK_SECONDS, lambda: take_lock(path, stack))
         remove_leftovers(job.name)
         for folder in (job.work, *(job.work / name for name in FOLDERS)):
             folder.mkdir(mode=0o700)
@@ -50,8 +53,22 @@ def work_folder(job: Job) -> Iterator[Path]:
             yield job.work
         finally:
             end_leftover(job.name)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(lock.name)
+            path.unlink(missing_ok=True)
+
+
+def take_lock(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Take the lock, for as long as the stack lasts; False if another has it."""
+    with contextlib.ExitStack() as opened:
+        lock = opened.enter_context(open(path, "w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it last has removed the file, and the next one would make another.
+            if not os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return False
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        stack.push(opened.pop_all())
+    return True
 
 
 def remove_leftovers(own: str) -> None:
@@ -108,36 +125,6 @@ def mounts_below(folder: Path, mountinfo: str) -> list[str]:
         if point.startswith(f"{folder}/") or point == str(folder):
             points.append(point)
     return points
-
-
-def copy_source(job: Job) -> None:
-    """Copy the checkout: read as the worker, written as the build's user."""
-    destination = job.work / "source"
-    size = used_bytes(job.source)
-    if size > MAX_SOURCE_BYTES:
-        raise BuildError(f"the checkout takes {readable(size)}; at most {readable(MAX_SOURCE_BYTES)} are allowed", 2)
-    reader = subprocess.Popen(
-        ["tar", "--create", "--file=-", "--directory", str(job.source), "--exclude-vcs", "."],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        env=environment(WORKER_HOME),
-        cwd="/",
-        **as_user(WORKER),
-    )
-    subprocess.run(["mkdir", str(destination)], check=True, env=environment(job.work), cwd="/", **as_user(BUILD))
-    writer = subprocess.run(
-        ["tar", "--extract", "--file=-", "--directory", str(destination), "--no-same-permissions"],
-        stdin=reader.stdout,
-        env=environment(job.work),
-        cwd="/",
-        check=False,
-        preexec_fn=limit_files(MAX_SOURCE_FILE_BYTES),
-        **as_user(BUILD),
-    )
-    assert reader.stdout is not None
-    reader.stdout.close()
-    if reader.wait() != 0 or writer.returncode != 0:
-        raise BuildError(f"the checkout in {job.source} can't be copied", 2)
 
 
 def limit_files(size: int):

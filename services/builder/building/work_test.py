@@ -1,16 +1,18 @@
 """The work folder: what is copied into it, packed from it, and left behind."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from dataclasses import replace
 
 import pytest
 
 from building import job as jobs
-from building import work
+from building import waiting, work
 from building.job_test import parse
 
 
@@ -20,7 +22,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "BUILDS", tmp_path / "builds")
     monkeypatch.setattr(work, "as_user", lambda _name: {})
     (tmp_path / "builds/7-i386/source").mkdir(parents=True)
-    return replace(parse(), source=tmp_path / "checkout", output=tmp_path / "repo.tar")
+    return replace(parse(), output=tmp_path / "repo.tar")
 
 
 @pytest.mark.parametrize("name", ["org.example.App.json", "org.example.App.yml", "org.example.App.yaml"])
@@ -52,30 +54,6 @@ def test_a_manifest_that_is_a_link_is_refused(job):
     (job.work / "source" / "org.example.App.json").symlink_to("/etc/passwd")
     with pytest.raises(jobs.BuildError, match="found none"):
         work.find_manifest(job)
-
-
-def test_the_source_is_copied_without_git_and_with_links_as_links(job):
-    shutil.rmtree(job.work / "source")
-    (job.source / ".git").mkdir(parents=True)
-    (job.source / "file").write_text("x")
-    (job.source / "link").symlink_to("/etc/hostname")
-    (job.source / "folder").symlink_to("/etc")
-    work.copy_source(job)
-    copied = job.work / "source"
-    assert sorted(os.listdir(copied)) == ["file", "folder", "link"]
-    assert (os.readlink(copied / "link"), os.readlink(copied / "folder")) == ("/etc/hostname", "/etc")
-
-
-def test_a_source_that_is_missing_or_too_large_is_refused(job, monkeypatch):
-    shutil.rmtree(job.work / "source")
-    with pytest.raises(jobs.BuildError, match="can't be copied"):
-        work.copy_source(job)
-    job.source.mkdir()
-    (job.source / "file").write_bytes(b"x" * 100_000)
-    monkeypatch.setattr(work, "MAX_SOURCE_BYTES", 50_000)
-    with pytest.raises(jobs.BuildError, match="at most 50000 bytes are allowed") as caught:
-        work.copy_source(job)
-    assert caught.value.status == 2
 
 
 def repository(job):
@@ -134,7 +112,7 @@ def test_leftovers_go_with_all_their_units_but_not_a_build_under_way(job, stoppe
         work.remove_leftovers("7-i386")
         running.stdin.close()
     assert sorted(path.name for path in jobs.BUILDS.iterdir()) == ["9-i386", "9-i386.lock"]
-    units = "flathub-build-{0}-fetch.service flathub-build-{0}-build.service flathub-build-{0}-check.service"
+    units = " ".join(f"flathub-build-{{0}}-{stage}.service" for stage in ("checkout", "fetch", "build", "check"))
     assert sorted(stopped()) == [f"stop {units.format(name)}" for name in ("10-i386", "8-i386")]
 
 
@@ -198,15 +176,85 @@ def test_mounts_are_found_by_whole_names():
     assert work.mounts_below(jobs.Path("/b/7"), mountinfo) == ["/b/7", "/b/7/x", "/b/7/a b"]
 
 
-def test_one_build_of_a_name_at_a_time_and_nothing_is_left(job, monkeypatch, stopped):
+@pytest.fixture
+def owned(monkeypatch):
+    """The build's user is this one."""
     owner = type("Account", (), {"pw_uid": os.geteuid(), "pw_gid": os.getegid()})
     monkeypatch.setattr(work, "account", lambda _name: owner)
-    shutil.rmtree(job.work)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+
+
+def test_a_work_folder_is_made_and_nothing_is_left(job, owned, stopped):
     with work.work_folder(job) as folder:
-        assert sorted(os.listdir(folder)) == ["cache", "tmp"]
+        assert sorted(os.listdir(folder)) == ["cache", "source", "tmp"]
         (folder / "state").mkdir()
-        with pytest.raises(jobs.BuildError, match="already running") as caught, work.work_folder(job):
+    assert list(jobs.BUILDS.iterdir()) == []
+
+
+def test_a_build_waits_until_an_earlier_run_has_cleaned_up(job, owned, stopped, monkeypatch):
+    """The master runs a build again as soon as it has lost the worker."""
+    said = []
+    begun = threading.Event()
+
+    def say(message):
+        said.append(message)
+        begun.set()
+
+    monkeypatch.setattr(waiting, "say", say)
+    entered = []
+
+    def again():
+        with work.work_folder(job) as folder:
+            entered.append(sorted(os.listdir(folder)))
+
+    second = threading.Thread(target=again)
+    with work.work_folder(job) as folder:
+        (folder / "state").mkdir()
+        second.start()
+        assert begun.wait(60)
+        assert entered == [] and (folder / "state").exists()
+    second.join(60)
+    assert entered == [["cache", "source", "tmp"]]
+    assert said == ["waiting for the end of an earlier run of build 7-i386 on this machine, at most 600 seconds"]
+    assert list(jobs.BUILDS.iterdir()) == []
+
+
+def test_an_earlier_run_that_does_not_end_is_not_waited_for_for_ever(job, owned, stopped, monkeypatch):
+    monkeypatch.setattr(work, "LOCK_SECONDS", 0.05)
+    with work.work_folder(job) as folder:
+        expected = pytest.raises(jobs.BuildError, match="waited 0 seconds for the end of an earlier run")
+        with expected as caught, work.work_folder(job):
             pass
         assert caught.value.status == 2
         assert folder.exists()
-    assert list(jobs.BUILDS.iterdir()) == []
+
+
+def test_a_build_that_is_cancelled_waits_no_longer(job, owned, stopped, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading) as stdin, work.work_folder(job) as folder:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        expected = pytest.raises(jobs.BuildError, match="gone or has cancelled")
+        with expected as caught, work.work_folder(replace(job, end_with_input=True)):
+            pass
+        assert caught.value.status == 3
+        assert folder.exists()
+
+
+def test_a_lock_whose_file_was_removed_counts_for_nothing(tmp_path, monkeypatch):
+    """Between opening and locking, a build that ends has removed the file, and a third has made another."""
+    path = tmp_path / "lock"
+    flock = work.fcntl.flock
+
+    def late(lock, how):
+        path.unlink()
+        flock(lock, how)
+
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(work.fcntl, "flock", late)
+        assert not work.take_lock(path, stack)
+        monkeypatch.setattr(work.fcntl, "flock", flock)
+        assert work.take_lock(path, stack)
+        assert not work.take_lock(path, contextlib.ExitStack())
+    with contextlib.ExitStack() as stack:
+        assert work.take_lock(path, stack)

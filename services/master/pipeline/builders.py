@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from buildbot.plugins import util
 
-from .coordination import BuildArchitectures, ChooseArchitectures, Identify, Publish, RemoveUploads
+from .coordination import (
+    AwaitEarlierPublish,
+    BuildArchitectures,
+    ChooseArchitectures,
+    Identify,
+    Publish,
+    RemoveUploads,
+    is_unpublished,
+)
 from .github_api import GitHubApi
 from .inventory import Inventory
 from .order import RefuseOutdated
 from .slots import slot_name
 from .steps import build_steps, publish_steps
-from .superseding import is_apps_turn, supersedes
+from .superseding import is_apps_turn, superseding
 from .workers import PUBLISH_SLOTS, coordinator_names
 
 COORDINATION = "app"
@@ -45,16 +53,18 @@ def make_builders(inventory: Inventory, github: GitHubApi) -> list[object]:
         factory=util.BuildFactory(
             [
                 Identify(organization=inventory.github.organization),
-                RefuseOutdated(github=github),
-                ChooseArchitectures(architectures=architectures, github=github),
+                AwaitEarlierPublish(builder=PUBLISH),
+                RefuseOutdated(github=github, doStepIf=is_unpublished),
+                ChooseArchitectures(architectures=architectures, github=github, doStepIf=is_unpublished),
                 BuildArchitectures(
-                    builders={architecture: build_queue(architecture) for architecture in architectures}
+                    builders={architecture: build_queue(architecture) for architecture in architectures},
+                    doStepIf=is_unpublished,
                 ),
-                Publish(builder=PUBLISH),
+                Publish(builder=PUBLISH, doStepIf=is_unpublished),
                 RemoveUploads(),
             ]
         ),
-        collapseRequests=supersedes,
+        collapseRequests=superseding(github),
         canStartBuild=is_apps_turn,
         tags=["app"],
     )

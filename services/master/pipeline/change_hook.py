@@ -18,6 +18,7 @@ from buildbot.www.hooks.base import BaseHookHandler
 from twisted.internet import defer
 from twisted.python import log
 
+from .history import is_under_way
 from .inventory import COMMIT, InventoryError, read_secret
 from .pushes import BRANCH, Push, as_change, is_app, newest_revision
 
@@ -139,7 +140,8 @@ class ChangeHook(BaseHookHandler):
         if not (yield deliveries.run(self.is_new, delivery)):
             log.msg(f"change hook: delivery {delivery} was here before and starts nothing")
             return [], "git"
-        if (yield newest_revision(self.master, push.project)) == push.commit:
+        under_way = yield is_under_way(self.master, push.project, push.commit)
+        if under_way or (yield newest_revision(self.master, push.project)) == push.commit:
             log.msg(f"change hook: delivery {delivery} starts nothing: {push.commit} is known already")
             return [], "git"
         return [as_change(push)], "git"

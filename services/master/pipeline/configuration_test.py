@@ -1,6 +1,7 @@
 """Workers, builders, schedulers and statuses that an inventory gives."""
 
 import json
+from pathlib import Path
 
 import pytest
 from buildbot.plugins import util
@@ -90,13 +91,13 @@ def test_job_of_the_publisher():
     }
 
 
-def test_the_build_is_one_argument_a_value_and_ends_when_silent():
+@pytest.mark.parametrize("subject", ["$(x) --y", "--fix", "--app=org.example.Other", "-Wall", ""])
+def test_the_build_is_one_argument_a_value_and_ends_when_silent(monkeypatch, subject):
     factories = build_steps_of("i386")
     steps = {factory.kwargs.get("name", factory.step_class.name): factory.kwargs for factory in factories}
     assert list(steps) == [
         "attempts",
         "make room",
-        "check out",
         "build",
         "measure size",
         "measure checksum",
@@ -105,19 +106,18 @@ def test_the_build_is_one_argument_a_value_and_ends_when_silent():
     ]
     command = steps["build"]["command"]
     assert command[0] == "/opt/flathub/current/role/request-build"
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "builder")
+    from building.job import Job, parse_arguments
+
+    output = Path("/var/lib/worker/build-i386/repo.tar")
     given = properties(
-        app="a.b", commit="c" * 40, build_id="1", subject="$(x) --y", builddir="/var/lib/worker/build-i386"
+        app="org.example.App", commit="c" * 40, build_id="1", subject=subject, builddir=str(output.parent)
     )
-    flat = [part if isinstance(part, str) else rendered(part, given) for part in command[1:]]
-    assert dict(zip(flat[::2], flat[1::2], strict=True)) == {
-        "--architecture": "i386",
-        "--app": "a.b",
-        "--commit": "c" * 40,
-        "--build-id": "1",
-        "--subject": "$(x) --y",
-        "--source": "/var/lib/worker/build-i386/source",
-        "--output": "/var/lib/worker/build-i386/repo.tar",
-    }
+    words = [part if isinstance(part, str) else rendered(part, given) for part in command[1:]]
+    repository = f"{INVENTORY.github.url}/flathub/org.example.App.git"
+    assert parse_arguments(words, ["i386"]) == Job(
+        "i386", "org.example.App", "c" * 40, "1", subject, repository, output, end_with_input=False
+    )
     assert steps["build"]["timeout"] < steps["build"]["maxTime"]
     assert steps["clean up"]["alwaysRun"] and not steps["clean up"]["flunkOnFailure"]
 
@@ -168,7 +168,7 @@ def test_contexts():
                 "complete": True,
                 "results": FAILURE,
                 "steps": [
-                    {"name": "check out", "results": SUCCESS},
+                    {"name": "make room", "results": SUCCESS},
                     {"name": "build", "results": FAILURE},
                     {"name": "upload", "results": SKIPPED},
                 ],

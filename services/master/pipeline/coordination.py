@@ -6,11 +6,13 @@ import shutil
 
 from buildbot.plugins import steps, util
 from buildbot.process.buildstep import BuildStep
-from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS, WARNINGS
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SKIPPED, SUCCESS, WARNINGS
 from twisted.internet import defer, threads
 
 from .flathub_json import FlathubJsonError, choose_architectures, read_flathub_json
 from .github_api import GitHubApi, GitHubError
+from .github_step import GitHubStep
+from .history import publishes_of
 from .inventory import APP_ID, COMMIT
 from .uploads import build_folder, checksums, total_bytes
 
@@ -55,11 +57,10 @@ class Identify(BuildStep):
         return SUCCESS
 
 
-class ChooseArchitectures(BuildStep):
+class ChooseArchitectures(GitHubStep):
     """Sets the property ``architectures``: all that are offered, or those that the commit's flathub.json leaves."""
 
     name = "flathub.json"
-    haltOnFailure = True
 
     def __init__(self, architectures: tuple[str, ...], github: GitHubApi, **kwargs) -> None:
         self.architectures = architectures
@@ -70,12 +71,12 @@ class ChooseArchitectures(BuildStep):
     def run(self):
         """Read the file or fail; a GitHub that does not answer is no reason to build what the app has excluded."""
         try:
-            content = yield read_flathub_json(self.github, self.getProperty("project"), self.getProperty("commit"))
+            content = yield self.ask(
+                read_flathub_json(self.github, self.getProperty("project"), self.getProperty("commit"))
+            )
             chosen = choose_architectures(content, self.architectures)
         except (FlathubJsonError, GitHubError) as error:
-            self.setProperty("problem", str(error), self.name)
-            yield self.addCompleteLog("problem", f"{error}\n")
-            return FAILURE
+            return (yield self.failed(str(error)))
         self.setProperty("architectures", list(chosen), self.name)
         self.descriptionDone = ", ".join(chosen)
         return SUCCESS
@@ -107,6 +108,51 @@ class TriggerAll(steps.Trigger):
             (result[0] if isinstance(result, tuple) else result) in (SUCCESS, WARNINGS) for result in each
         )
         return SUCCESS if complete else FAILURE
+
+    @defer.inlineCallbacks
+    def run(self):
+        """Trigger and wait. What is interrupted with the master is run again; Buildbot would take it for cancelled."""
+        results = yield super().run()
+        return RETRY if results == CANCELLED and self.build.results == RETRY else results
+
+
+def is_unpublished(step) -> bool:
+    """Whether there is anything to do after `AwaitEarlierPublish`."""
+    return not step.getProperty("published")
+
+
+class AwaitEarlierPublish(TriggerAll):
+    """Waits for what an earlier attempt of this build handed over to the publisher before the master was lost.
+
+    Sets the property ``published`` if that came to a good end; otherwise the commit is built once more.
+    """
+
+    name = "earlier publish"
+    haltOnFailure = False
+    flunkOnFailure = False
+
+    def __init__(self, builder: str, **kwargs) -> None:
+        self.builder = builder
+        super().__init__(schedulerNames=[builder], hideStepIf=lambda results, _step: results == SKIPPED, **kwargs)
+
+    def getSchedulersAndProperties(self):
+        """The builder that publishes; it only waits."""
+        asked = {**self.set_properties, "build_id": str(self.earlier), "handed_over": True}
+        return [{"sched_name": self.builder, "props_to_set": asked, "unimportant": False}]
+
+    @defer.inlineCallbacks
+    def run(self):
+        """Wait for the last one, if there is one."""
+        [request] = self.build.requests
+        publishes = yield publishes_of(self.master, request.id, self.builder)
+        if not publishes:
+            return SKIPPED
+        self.earlier, results = max(publishes.items())
+        if results != SUCCESS:
+            results = yield super().run()
+        if results == SUCCESS:
+            self.setProperty("published", True, self.name)
+        return results
 
 
 class BuildArchitectures(TriggerAll):

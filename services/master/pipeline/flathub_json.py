@@ -6,7 +6,7 @@ import json
 
 from twisted.internet import defer
 
-from .github_api import GitHubApi, GitHubError
+from .github_api import DECIDING_ATTEMPTS, GitHubApi, GitHubError
 from .inventory import ARCHITECTURES
 
 MAX_BYTES = 64 * 1024
@@ -56,7 +56,7 @@ def choose_architectures(content: bytes | None, offered: tuple[str, ...]) -> tup
 def read_flathub_json(github: GitHubApi, project: str, commit: str):
     """The file at a commit, or None if the commit has none; GitHubError if GitHub does not say."""
     path = f"/repos/{project}/contents/flathub.json?ref={commit}"
-    answer = yield github.request("GET", path, accept="application/vnd.github.raw+json")
+    answer = yield github.request("GET", path, accept="application/vnd.github.raw+json", attempts=DECIDING_ATTEMPTS)
     if answer.status == 404:
         return None
     if answer.status != 200:

@@ -17,6 +17,9 @@ ANSWER_SECONDS = 30.0
 """How long one answer may take, its body included."""
 
 ATTEMPTS = 6
+DECIDING_ATTEMPTS = 10
+"""Of what decides whether a commit is built: with seventeen minutes of pauses, an outage that is shorter fails nothing."""
+
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 3600.0
 """GitHub's limits last for an hour at most; who is told to wait longer gives up and says so."""
@@ -140,6 +143,8 @@ class GitHubApi:
                 if not wait_for_limits or error.seconds > LONGEST_WAIT_SECONDS or attempt == attempts:
                     raise
                 problem, pause = str(error), max(wait, error.seconds)
+            except defer.CancelledError:
+                raise
             except Exception as error:  # noqa: BLE001 a connection fails in many ways
                 problem = str(error) or type(error).__name__
                 if attempt == attempts:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from buildbot.data import resultspec
-from buildbot.process.buildstep import BuildStep
-from buildbot.process.results import FAILURE, SUCCESS
+from buildbot.process.results import SUCCESS
 from twisted.internet import defer
 
-from .github_api import GitHubApi, GitHubError
-from .pushes import member
+from .github_api import DECIDING_ATTEMPTS, GitHubApi, GitHubError
+from .github_step import GitHubStep
+from .heads import head_of
 
 
-class RefuseOutdated(BuildStep):
+class RefuseOutdated(GitHubStep):
     """Fails a commit if the head of its branch is another one that was pushed to the master before it.
 
     It would be published over that newer commit, since the publisher takes the later build for the newer.
     """
 
     name = "order"
-    haltOnFailure = True
 
     def __init__(self, github: GitHubApi, **kwargs) -> None:
         self.github = github
@@ -30,17 +27,11 @@ class RefuseOutdated(BuildStep):
     def run(self):
         """Compare with GitHub's head."""
         project, branch = self.getProperty("project"), self.getProperty("branch")
-        path = f"/repos/{project}/branches/{quote(branch, safe='')}"
         try:
-            answer = yield self.github.request("GET", path)
-            if answer.status == 404:
-                return SUCCESS
-            if answer.status != 200:
-                raise GitHubError(f"GitHub: GET {path}: HTTP {answer.status}")
-            head = member(answer.json(), "commit", "sha")
+            head = yield self.ask(head_of(self.github, project, branch, attempts=DECIDING_ATTEMPTS))
         except GitHubError as error:
             return (yield self.failed(str(error)))
-        if head == self.getProperty("commit"):
+        if head in (None, self.getProperty("commit")):
             return SUCCESS
         own = max((change.changeid for change in self.build.allChanges()), default=0)
         filters = [resultspec.Filter("project", "eq", [project]), resultspec.Filter("revision", "eq", [head])]
@@ -48,10 +39,3 @@ class RefuseOutdated(BuildStep):
         if any(change["changeid"] < own for change in known):
             return (yield self.failed(f"superseded by {head}"))
         return SUCCESS
-
-    @defer.inlineCallbacks
-    def failed(self, problem: str):
-        """Fail with a reason that the commit's status names."""
-        self.setProperty("problem", problem, self.name)
-        yield self.addCompleteLog("problem", f"{problem}\n")
-        return FAILURE

@@ -1,7 +1,8 @@
 """Finds pushes that no webhook told of: GitHub delivers each once, and the master may have been away.
 
 What GitHub says of a commit counts, not the master's database: a master that lost its database builds only what has no
-final status, not every app.
+final status, not every app. A commit without a final status is looked at until it has one: what came of it is told
+again if GitHub did not hear of it, and what never came to be built, since the power or GitHub failed, is begun anew.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from twisted.internet import defer
 from twisted.python import log
 
 from .github_api import GitHubApi, GitHubError, RateLimited
+from .history import coordinations_of, is_under_way
 from .inventory import COMMIT
 from .periodic import Periodic
-from .pushes import BRANCH, Push, as_change, is_app, member, newest_revision
+from .pushes import BRANCH, Push, as_change, is_app, member, recorded_at
 from .statuses import PUBLISH_CONTEXT
 
 EVERY_SECONDS = float(os.environ.get("FLATHUB_RECONCILE_SECONDS", "600"))
@@ -98,8 +100,8 @@ class Round:
         return found
 
     @defer.inlineCallbacks
-    def missed_push(self, master, project: str, branch: str):
-        """The head of an app's default branch as a push, if nobody has dealt with it; else None."""
+    def head(self, project: str, branch: str):
+        """The head of an app's default branch as a push, or None if there is none."""
         answer = yield self._get(f"/repos/{project}/branches/{quote(branch, safe='')}")
         if answer is None:
             return None
@@ -107,11 +109,6 @@ class Round:
         commit = member(head, "commit", "sha")
         if not COMMIT.fullmatch(commit):
             raise GitHubError(f"GitHub: {project}: {branch}: {commit!r} is not the full name of a commit")
-        if (yield newest_revision(master, project)) == commit:
-            return None
-        answer = yield self._get(f"/repos/{project}/commits/{commit}/status?per_page={PAGE}")
-        if answer is None or is_decided(answer.json()):
-            return None
         return Push(
             project=project,
             branch=branch,
@@ -121,6 +118,12 @@ class Round:
             url=member(head, "commit", "html_url").removesuffix(f"/commit/{commit}"),
             when=int(time.time()),
         )
+
+    @defer.inlineCallbacks
+    def is_decided(self, push: Push):
+        """Whether GitHub has the final status of a commit."""
+        answer = yield self._get(f"/repos/{push.project}/commits/{push.commit}/status?per_page={PAGE}")
+        return answer is None or is_decided(answer.json())
 
 
 class Reconcile(Periodic):
@@ -153,16 +156,15 @@ class Reconcile(Periodic):
                 if project in self._settled:
                     continue
                 try:
-                    push = yield this.missed_push(self.master, project, branch)
-                    if push is not None and self.running:
-                        log.msg(f"reconcile: {project}: no webhook told of {push.commit}")
-                        yield self.master.data.updates.addChange(**as_change(push), src="git")
-                    if pushed < now - timedelta(seconds=SETTLED_SECONDS):
+                    settled = yield self._look(this, project, branch)
+                    if settled and pushed < now - timedelta(seconds=SETTLED_SECONDS):
                         self._settled[project] = pushed
-                except RateLimited:
+                except (RateLimited, Exhausted):
                     raise
                 except GitHubError as error:
                     log.msg(f"reconcile: {project}: {error}; the next round tries again")
+                except Exception as error:  # noqa: BLE001 no app stands in the way of another
+                    log.err(error, f"reconcile: {project}: the next round tries again")
         except RateLimited as error:
             self._not_before = time.time() + error.seconds
             log.msg(f"reconcile: {error}; the first round after that goes on")
@@ -172,3 +174,30 @@ class Reconcile(Periodic):
             log.msg(f"reconcile: {error}; the next round tries again")
         except Exception as error:  # noqa: BLE001 nothing may end the rounds
             log.err(error, "reconcile: the next round tries again")
+
+    @defer.inlineCallbacks
+    def _look(self, this: Round, project: str, branch: str):
+        """See to the head of an app's default branch; whether nothing is left to do about it."""
+        push = yield this.head(project, branch)
+        if push is None:
+            return True
+        if (yield is_under_way(self.master, project, push.commit)):
+            return False
+        if (yield this.is_decided(push)):
+            return True
+        known = yield coordinations_of(self.master, project, push.commit)
+        if not self.running or not all(coordination.complete for coordination in known):
+            return False
+        if not known and (yield recorded_at(self.master, push)) > time.time() - SETTLED_SECONDS:
+            # Taken just now: the scheduler is at it.
+            return False
+        if known and known[-1].has_triggered:
+            log.msg(f"reconcile: {project}: the result of {push.commit} did not reach GitHub")
+            # Told once more, to those who write the statuses.
+            builds = self.master.data.getResourceType("build")
+            yield builds.generateEvent(known[-1].last_build, "finished")
+        else:
+            reason = "never came to be built" if known else "was told of by no webhook"
+            log.msg(f"reconcile: {project}: {push.commit} {reason}")
+            yield self.master.data.updates.addChange(**as_change(push), src="git")
+        return False

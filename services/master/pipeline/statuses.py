@@ -19,7 +19,7 @@ from .superseding import superseded_by
 
 PUBLISH_CONTEXT = "flathub/publish"
 ATTEMPTS = 30
-"""For five hours: nobody sends a last status again."""
+"""For nineteen hours, in pauses of an hour at most; a last status that was lost all the same is found by reconcile.py."""
 
 LONGEST_DESCRIPTION = 140
 """GitHub takes no more characters."""

@@ -19,7 +19,9 @@ ROLE = os.environ.get("FLATHUB_WORKER_ROLE", "/opt/flathub/current/role")
 SILENCE_SECONDS = 3000
 """A build that prints nothing for so long is ended."""
 
-BUILD_SECONDS = 6 * 3600
+BUILD_SECONDS = 9 * 3600
+"""The builder ends a build earlier, and says why: after 6 hours, and at most 2 hours and 10 minutes of waiting before."""
+
 PUBLISH_SECONDS = 72 * 3600
 """A publish waits over a weekend for somebody to unlock the signing key; what the publisher does is on its status page."""
 
@@ -49,25 +51,12 @@ def read_sha256(_status: int, stdout: str, _stderr: str) -> dict[str, object]:
 
 
 def build_steps(inventory: Inventory, architecture: str) -> list[object]:
-    """Check out, build in the sandbox, upload the repository of one architecture."""
+    """Build one architecture of a commit in the sandbox, upload the repository that comes out."""
     tar = util.Interpolate("%(prop:builddir)s/repo.tar")
-    source = util.Interpolate("%(prop:builddir)s/source")
     return [
         BoundAttempts(),
         # A build that lost its worker could not clean up.
-        remove("make room", tar, source),
-        steps.Git(
-            name="check out",
-            repourl=util.Interpolate(f"{inventory.github.url}/{inventory.github.organization}/%(prop:app)s.git"),
-            mode="full",
-            method="clobber",
-            submodules=True,
-            workdir="source",
-            env={"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "http:https"},
-            logEnviron=False,
-            timeout=600,
-            haltOnFailure=True,
-        ),
+        remove("make room", tar),
         steps.ShellCommand(
             name="build",
             command=[
@@ -80,10 +69,10 @@ def build_steps(inventory: Inventory, architecture: str) -> list[object]:
                 util.Property("commit"),
                 "--build-id",
                 util.Property("build_id"),
-                "--subject",
-                util.Property("subject"),
-                "--source",
-                source,
+                # As one argument: a subject may begin with a hyphen.
+                util.Interpolate("--subject=%(prop:subject)s"),
+                "--repository",
+                util.Interpolate(f"{inventory.github.url}/{inventory.github.organization}/%(prop:app)s.git"),
                 "--output",
                 tar,
             ],
@@ -117,7 +106,7 @@ def build_steps(inventory: Inventory, architecture: str) -> list[object]:
             blocksize=BLOCK_BYTES,
             haltOnFailure=True,
         ),
-        remove("clean up", tar, source),
+        remove("clean up", tar),
     ]
 
 
@@ -138,8 +127,30 @@ def job(props):
     )
 
 
+def is_transferred(step) -> bool:
+    """Whether a publish brings the job: not if an earlier one, which was cut off with the master, handed it over."""
+    return not step.getProperty("handed_over")
+
+
+def is_skipped(results: int, _step) -> bool:
+    """Whether a step had nothing to do: it is not shown."""
+    return results == util.SKIPPED
+
+
+def is_in_doubt(step) -> bool:
+    """Whether the publisher may still have a job whose publish was begun and did not come to a good end.
+
+    When the master stops, and starts no more builds, the publisher keeps it: the master waits for it after its start.
+    """
+    begun = [each for each in step.build.executedSteps if each.name == "publish" and each.results != util.SUCCESS]
+    return bool(begun) and bool(step.master.botmaster.brd.running)
+
+
 def publish_steps(architectures: tuple[str, ...]) -> list[object]:
-    """Bring all architectures and the job to repo's spool, then wait for the publisher's answer."""
+    """Bring all architectures and the job to repo's spool, then wait for the publisher's answer.
+
+    A job that was handed over before (property ``handed_over``) is only waited for.
+    """
     folder = util.Interpolate(f"{SPOOL}/%(prop:build_id)s")
     downloads = [
         Download(
@@ -150,8 +161,10 @@ def publish_steps(architectures: tuple[str, ...]) -> list[object]:
             maxsize=MAX_BYTES + 1,
             mode=0o644,
             haltOnFailure=True,
-            doStepIf=lambda step, architecture=architecture: architecture in step.getProperty("architectures"),
-            hideStepIf=lambda results, step: results == util.SKIPPED,
+            doStepIf=lambda step, architecture=architecture: (
+                is_transferred(step) and architecture in step.getProperty("architectures")
+            ),
+            hideStepIf=is_skipped,
         )
         for architecture in architectures
     ]
@@ -165,6 +178,8 @@ def publish_steps(architectures: tuple[str, ...]) -> list[object]:
             timeout=600,
             logEnviron=False,
             haltOnFailure=True,
+            doStepIf=is_transferred,
+            hideStepIf=is_skipped,
         ),
         *downloads,
         steps.StringDownload(
@@ -173,6 +188,8 @@ def publish_steps(architectures: tuple[str, ...]) -> list[object]:
             workerdest=util.Interpolate(f"{SPOOL}/%(prop:build_id)s/job.json"),
             mode=0o644,
             haltOnFailure=True,
+            doStepIf=is_transferred,
+            hideStepIf=is_skipped,
         ),
         steps.ShellCommand(
             name="publish",
@@ -188,6 +205,18 @@ def publish_steps(architectures: tuple[str, ...]) -> list[object]:
             maxTime=PUBLISH_SECONDS + 60,
             logEnviron=False,
             haltOnFailure=True,
+        ),
+        steps.ShellCommand(
+            name="withdraw",
+            command=[f"{ROLE}/publish-request", "withdraw", util.Property("build_id")],
+            workdir=".",
+            timeout=600,
+            logEnviron=False,
+            alwaysRun=True,
+            flunkOnFailure=False,
+            warnOnFailure=True,
+            doStepIf=is_in_doubt,
+            hideStepIf=is_skipped,
         ),
         remove("clean up", folder),
     ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet import defer
+from twisted.python import log
+
+from .github_api import GitHubApi, GitHubError
+from .heads import head_of
 
 superseded_by: dict[int, str] = {}
 """Build request → the commit that took its place, until its commit status is written."""
@@ -24,17 +28,35 @@ def is_apps_turn(builder, _worker, request) -> bool:
     return all(project_of(running) != project for build in builder.building for running in build.requests)
 
 
-@defer.inlineCallbacks
-def supersedes(master, _builder, newer, older):
-    """Buildbot's `collapseRequests`: whether one waiting request makes another one needless."""
-    if newer["buildrequestid"] <= older["buildrequestid"]:
-        return False
-    sources = []
-    for request in (newer, older):
-        buildset = yield master.data.get(("buildsets", str(request["buildsetid"])))
-        [source] = buildset["sourcestamps"]
-        sources.append(source)
-    if sources[0]["project"] != sources[1]["project"]:
-        return False
-    superseded_by[older["buildrequestid"]] = sources[0]["revision"]
-    return True
+def superseding(github: GitHubApi):
+    """Buildbot's `collapseRequests`: whether one waiting request makes another one needless.
+
+    GitHub does not deliver webhooks in order, so what was asked for later is no newer commit for that. The head of the
+    branch waits on; so does every commit while GitHub does not answer.
+    """
+
+    @defer.inlineCallbacks
+    def supersedes(master, _builder, later, earlier):
+        if later["buildrequestid"] <= earlier["buildrequestid"]:
+            return False
+        sources = []
+        for request in (later, earlier):
+            buildset = yield master.data.get(("buildsets", str(request["buildsetid"])))
+            [source] = buildset["sourcestamps"]
+            sources.append(source)
+        taking, waiting = sources
+        if taking["project"] != waiting["project"]:
+            return False
+        if taking["revision"] != waiting["revision"]:
+            try:
+                # Once: the request that came later is not looked at by anybody before this has an answer.
+                head = yield head_of(github, waiting["project"], waiting["branch"], wait_for_limits=False, attempts=1)
+            except GitHubError as error:
+                log.msg(f"superseding: {waiting['project']}: {waiting['revision']} waits on: {error}")
+                return False
+            if waiting["revision"] == head:
+                return False
+        superseded_by[earlier["buildrequestid"]] = taking["revision"]
+        return True
+
+    return supersedes

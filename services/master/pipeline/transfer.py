@@ -106,6 +106,8 @@ class Upload(steps.FileUpload):
                 "keepstamp": False,
             }
             results = yield self.runTransferCommand(makeStatusRemoteCommand(self, "uploadFile", arguments), writer)
+            # What follows is the master's own work, without the worker.
+            watchdog.stop()
             if results == SUCCESS:
                 yield threads.deferToThread(accept, destination, size, sha256)
         except ChecksumError as error:

@@ -8,6 +8,7 @@ import sqlite3
 
 import pytest
 
+from pipeline.attempts import MAX_ATTEMPTS
 from running_master import ARCHITECTURES, ORGANIZATION, TOKEN, wait_for
 
 CONTEXTS = {"flathub/publish", *(f"flathub/build-{architecture}" for architecture in ARCHITECTURES)}
@@ -127,12 +128,128 @@ def test_a_worker_that_is_killed_builds_again_when_it_is_back(flathub):
     flathub.start_worker("builder-2")
     assert is_green(flathub, commit)
     assert list((flathub.folder / "builder-2").glob("*/repo.tar")) == []
-    assert list((flathub.folder / "builder-2").glob("*/source")) == []
+
+
+def test_a_build_that_loses_its_worker_again_and_again_is_given_up(flathub):
+    app = "org.example.Deadly"
+    commit = flathub.github.commit(app, {"hold": "", "flathub.json": '{"only-arches": ["i386"]}'})
+    flathub.push(app, commit)
+    for _ in range(MAX_ATTEMPTS):
+        wait_for("it is being built", lambda: flathub.held(app))
+        flathub.kill("builder-1")
+        for path in (flathub.folder / "held").glob(f"{app}.*"):
+            path.unlink()
+        flathub.start_worker("builder-1")
+    states = flathub.final_states(commit, {"flathub/publish", "flathub/build-i386"})
+    assert {each[-1] for each in states.values()} == {"failure"}
+    assert flathub.description(commit, "flathub/build-i386") == f"given up: its worker was lost {MAX_ATTEMPTS} times"
+    assert flathub.held(app) == []
+    # The builds themselves outlived their worker.
+    flathub.let_go(app)
+
+
+def test_what_failed_while_the_token_was_refused_is_built_with_a_new_one(flathub):
+    app = "org.example.Token"
+    commit = flathub.github.commit(app, {"README": ""})
+    flathub.github.token = "another token"
+    try:
+        flathub.push(app, commit)
+
+        def has_failed():
+            ended = flathub.get("buildsets?complete=true")["buildsets"]
+            return commit in {each["sourcestamps"][0]["revision"] for each in ended}
+
+        wait_for("it has failed", has_failed)
+        assert flathub.github.states(commit) == {}
+    finally:
+        flathub.github.token = TOKEN
+    flathub.github.pushed_at[app] = datetime.datetime.now(datetime.UTC)
+    assert is_green(flathub, commit)
 
 
 def database(flathub):
     """The master's database, while the master is down."""
     return sqlite3.connect(flathub.folder / "master/state.sqlite")
+
+
+def drain_in_vain(flathub):
+    """End the master as a delivery does when builds do not end in time."""
+
+    def drains():
+        return flathub.log("master").count("Initiating clean shutdown")
+
+    before = drains()
+    flathub.processes["master"].send_signal(signal.SIGUSR1)
+    wait_for("it drains", lambda: drains() > before)
+    flathub.shut_down("master")
+
+
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("Stopped", lambda flathub: flathub.shut_down("master")),
+        ("Drained", drain_in_vain),
+        ("Killed", lambda flathub: flathub.kill("master")),
+    ],
+    ids=["stopped", "drained", "killed"],
+)
+def test_what_is_built_or_published_when_the_master_ends_is_green_once(flathub, how, end):
+    built, published = f"org.example.Built{how}", f"org.example.Published{how}"
+    locked = flathub.folder / "locked"
+    locked.touch()
+    try:
+        waiting = flathub.github.commit(published, {"README": ""})
+        flathub.push(published, waiting)
+        wait_for("the job waits", lambda: list((flathub.folder / "queue").iterdir()))
+        [job] = (flathub.folder / "queue").iterdir()
+        commit = flathub.github.commit(built, {"hold": ""})
+        flathub.push(built, commit)
+        wait_for("both architectures are being built", lambda: len(flathub.held(built)) == len(ARCHITECTURES))
+        end(flathub)
+        assert job.exists()
+    finally:
+        locked.unlink()
+    flathub.let_go(built)
+    flathub.start_master()
+    assert is_green(flathub, commit)
+    assert is_green(flathub, waiting)
+    # What had been handed over was not built again.
+    [path] = flathub.publishes_of(waiting)
+    assert path.name.partition("-")[2] == job.name
+    wait_for("nothing is under way", lambda: not flathub.get("buildrequests?complete=false")["buildrequests"])
+    assert len(flathub.publishes_of(waiting)) == 1
+
+
+def test_what_a_power_cut_kept_from_the_scheduler_or_from_github_is_found(flathub):
+    untold = flathub.github.commit("org.example.Untold", {"README": ""})
+    flathub.push("org.example.Untold", untold)
+    assert is_green(flathub, untold)
+    flathub.kill("master")
+    # Its last status never left the master.
+    last = [each for each in flathub.github.statuses if each["commit"] == untold and each["state"] == "success"][-1]
+    assert last["context"] == "flathub/publish"
+    flathub.github.statuses.remove(last)
+    # A push that was recorded, and never scheduled.
+    app = "org.example.Recorded"
+    recorded = flathub.github.commit(app, {"README": ""})
+    with database(flathub) as connection:
+        project = f"{ORGANIZATION}/{app}"
+        source = connection.execute(
+            "INSERT INTO sourcestamps (ss_hash, branch, revision, repository, codebase, project, created_at)"
+            " VALUES (?, 'main', ?, '', '', ?, 1)",
+            (recorded, recorded, project),
+        ).lastrowid
+        connection.execute(
+            "INSERT INTO changes (author, comments, branch, revision, when_timestamp, category, repository, codebase,"
+            " project, sourcestampid) VALUES ('A. Hacker', '', 'main', ?, 1, 'push', '', '', ?, ?)",
+            (recorded, project, source),
+        )
+    now = datetime.datetime.now(datetime.UTC)
+    flathub.github.pushed_at.update({"org.example.Untold": now, app: now})
+    flathub.start_master()
+    assert is_green(flathub, recorded)
+    assert is_green(flathub, untold)
+    assert len([change for change in flathub.get("changes")["changes"] if change["revision"] == untold]) == 1
 
 
 def test_a_master_that_is_killed_goes_on_with_each_commit_once(flathub):
@@ -146,7 +263,7 @@ def test_a_master_that_is_killed_goes_on_with_each_commit_once(flathub):
     (left / "x86_64.tar").write_bytes(b"left by a build that was cut off")
     flathub.kill("master")
     with database(flathub) as connection:
-        old = connection.execute("UPDATE steps SET started_at = 1 WHERE results = 0 AND name = 'check out'").rowcount
+        old = connection.execute("UPDATE steps SET started_at = 1 WHERE results = 0 AND name = 'make room'").rowcount
         chunks = connection.execute("SELECT count(*) FROM logchunks").fetchone()[0]
     assert old > 0
     for path in (flathub.folder / "held").iterdir():

@@ -56,6 +56,13 @@ def test_a_push_is_built_for_each_architecture_and_published_once(flathub):
     assert flathub.push("org.example.App", commit, delivery=delivery)[0] == 200
     assert flathub.changes() == changes
     assert len(flathub.publishes_of(commit)) == 1
+    # After a newer push, too: the commit is not the last one any more.
+    newer = flathub.github.commit("org.example.App", {"README": ""})
+    flathub.push("org.example.App", newer)
+    assert {each[-1] for each in flathub.final_states(newer, CONTEXTS).values()} == {"success"}
+    changes = flathub.changes()
+    assert flathub.push("org.example.App", commit, delivery=delivery)[0] == 200
+    assert flathub.changes() == changes
 
 
 def test_an_architecture_that_fails_is_never_published(flathub):
@@ -159,6 +166,36 @@ def test_ten_apps_at_once_are_all_built_whatever_their_commits_say(flathub):
         assert len(flathub.publishes_of(commit)) == 1
 
 
+def test_a_push_that_is_told_of_late_takes_the_place_of_no_newer_one(flathub):
+    app = "org.example.LateHook"
+    running, late, newest = [flathub.github.commit(app, {"hold": str(number)}) for number in range(3)]
+    flathub.push(app, running)
+    wait_for("the first commit is being built", lambda: len(flathub.held(app)) == len(ARCHITECTURES))
+    flathub.push(app, newest)
+    wait_for("the newest waits", lambda: flathub.github.states(newest))
+    flathub.push(app, late)
+    wait_for("the late one waits", lambda: flathub.github.states(late))
+    # Known already, though it is not what was pushed last.
+    changes = flathub.changes()
+    assert flathub.push(app, newest) == (200, b"no change found")
+    assert flathub.changes() == changes
+    flathub.let_go(app)
+    for commit in (running, newest):
+        assert {each[-1] for each in flathub.final_states(commit, CONTEXTS).values()} == {"success"}
+        assert len(flathub.publishes_of(commit)) == 1
+    assert flathub.final_states(late, {"flathub/publish"})["flathub/publish"][-1] == "failure"
+    assert flathub.description(late, "flathub/publish") == f"superseded by {newest}"
+    assert flathub.publishes_of(late) == []
+
+
+def test_a_branch_that_was_renamed_since_the_push_is_found(flathub):
+    app = "org.example.Renamed"
+    flathub.github.renamed[app] = "trunk"
+    commit = flathub.github.commit(app, {"README": ""})
+    flathub.push(app, commit)
+    assert {each[-1] for each in flathub.final_states(commit, CONTEXTS).values()} == {"success"}
+
+
 def test_a_worker_runs_as_many_builds_of_an_architecture_at_once_as_it_may(flathub):
     apps = [f"org.example.Parallel{number}" for number in range(3)]
     commits = [flathub.github.commit(app, {"hold": ""}) for app in apps]
@@ -186,7 +223,6 @@ def test_what_is_too_large_is_not_uploaded_and_nothing_of_it_stays(flathub):
     assert flathub.description(commit, "flathub/build-x86_64").startswith("upload: x86_64.tar: has ")
     wait_for("uploads removed", lambda: no_uploads(flathub))
     assert list((flathub.folder / "builder-2").glob("*/repo.tar")) == []
-    assert list((flathub.folder / "builder-2").glob("*/source")) == []
 
 
 def test_without_room_on_repo_nothing_is_downloaded(flathub):
@@ -223,8 +259,22 @@ def test_an_operator_stops_a_build_and_nothing_of_it_stays(flathub):
     assert flathub.description(commit, "flathub/publish") == "Stopped"
     assert flathub.stop_build().strip() == "nothing is under way"
     for worker in BUILDERS:
-        assert list((flathub.folder / worker).glob("*/source")) == []
+        assert list((flathub.folder / worker).glob("*/repo.tar")) == []
     wait_for("uploads removed", lambda: no_uploads(flathub))
+
+
+def test_a_publish_that_is_stopped_while_it_waits_is_withdrawn(flathub):
+    commit = flathub.github.commit("org.example.StoppedPublish", {"README": ""})
+    locked = flathub.folder / "locked"
+    locked.touch()
+    try:
+        flathub.push("org.example.StoppedPublish", commit)
+        wait_for("the job waits", lambda: list((flathub.folder / "queue").iterdir()))
+        flathub.stop_build(flathub.stop_build().split()[0])
+        assert flathub.final_states(commit, CONTEXTS)["flathub/publish"][-1] == "error"
+        assert not list((flathub.folder / "queue").iterdir())
+    finally:
+        locked.unlink()
 
 
 def repository(**changed):

@@ -33,19 +33,26 @@ MAX_BUILDS = {"builder-2": 2}
 ARCHITECTURES = ("x86_64", "i386")
 WORKERS = (*BUILDERS, "repo")
 DEADLINE_SECONDS = 90.0
+STOP_SECONDS = 60.0
+"""`TimeoutStopSec=` of the master's unit."""
 STALL_SECONDS = 4
 WORKER_SILENCE_SECONDS = 9
 MAX_UPLOAD_BYTES = 128 * 1024**2
 
 REQUEST_BUILD = """#!/bin/bash
-# Takes the place of a build: packs the checkout. Files in it say what else happens:
+# Takes the place of a build: packs the commit. Files in it say what else happens:
 # fail-ARCHITECTURE: it fails; hold: it waits until the test lets the app go on; size: it grows to so many bytes.
 set -euo pipefail
 while [ $# -gt 0 ]; do
+	if [[ $1 == --subject=* ]]; then shift; continue; fi
 	name=${1#--}
 	declare "${name//-/_}=$2"
 	shift 2
 done
+source=$(mktemp --directory "{folder}/source.XXXXXX")
+trap 'rm -r "$source"' EXIT
+git clone --quiet "$repository" "$source"
+git -C "$source" checkout --quiet --detach "$commit"
 if [ -e "$source/fail-$architecture" ]; then echo "no luck"; exit 1; fi
 if [ -e "$source/hold" ]; then
 	touch "{folder}/held/$app.$architecture.$build_id"
@@ -57,18 +64,30 @@ tar --create --file="$output" --exclude-vcs --directory="$source" .
 
 PUBLISH_REQUEST = """#!/bin/bash
 # Takes the place of the publisher: keeps what it was asked to publish; refuses an app with "Refused" in its name.
+# What it was asked for waits in a queue as long as the test has the key locked.
 set -euo pipefail
+spool="{folder}/spool/$2" queue="{folder}/queue/$2"
 case "$1" in
 room)
 	if [ -e "{folder}/full" ]; then echo "no room for $2 bytes"; exit 1; fi
 	;;
 publish)
-	for tar in "{folder}/spool/$2"/*.tar; do
-		architecture=$(basename "$tar" .tar)
-		grep --quiet "$architecture.: .$(sha256sum "$tar" | cut -c 1-64)" "{folder}/spool/$2/job.json"
-	done
-	cp -r "{folder}/spool/$2" "{folder}/published/$(date +%s%N)-$2"
-	if grep --quiet Refused "{folder}/spool/$2/job.json"; then echo "refused"; exit 1; fi
+	if [ -e "$spool" ]; then
+		for tar in "$spool"/*.tar; do
+			architecture=$(basename "$tar" .tar)
+			grep --quiet "$architecture.: .$(sha256sum "$tar" | cut -c 1-64)" "$spool/job.json"
+		done
+		rm -rf "$queue"
+		mv "$spool" "$queue"
+	fi
+	if [ ! -e "$queue" ]; then echo "there is no job $2"; exit 1; fi
+	while [ -e "{folder}/locked" ]; do sleep 0.1; done
+	published="{folder}/published/$(date +%s%N)-$2"
+	mv "$queue" "$published"
+	if grep --quiet Refused "$published/job.json"; then echo "refused"; exit 1; fi
+	;;
+withdraw)
+	rm -r "$queue"
 	;;
 *)
 	echo "unknown: $1"
@@ -110,6 +129,10 @@ class GitHub:
     """The repositories that the organisation's list has, with their last push."""
     reads: list[str] = field(default_factory=list)
     """The paths of the API that were read."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """App → what its branch `main` is called now."""
+    token: str = TOKEN
+    """The token that may ask."""
 
     @property
     def url(self) -> str:
@@ -131,8 +154,10 @@ class GitHub:
                 if parts[:3] == ["api", "v3", "repos"] and parts[5:6] == ["statuses"]:
                     code = 502 if github.refuse else 201
                     github.refuse = max(0, github.refuse - 1)
+                    authorization = self.headers["Authorization"]
+                    if authorization != f"token {github.token}":
+                        code = 401
                     if code == 201:
-                        authorization = self.headers["Authorization"]
                         known = {"app": parts[4], "commit": parts[6], "authorization": authorization}
                         github.statuses.append({**json.loads(body), **known})
                 self.send_response(code)
@@ -150,7 +175,7 @@ class GitHub:
                 if github.limit:
                     github.limit -= 1
                     code, body, headers = 429, b"{}", {"Retry-After": "1"}
-                elif self.headers["Authorization"] != f"token {TOKEN}":
+                elif self.headers["Authorization"] != f"token {github.token}":
                     code, body = 401, b"{}"
                 else:
                     parts = url.path.removeprefix("/api/v3/").split("/")
@@ -197,8 +222,12 @@ class GitHub:
                     check=False,
                 )
                 return (200, shown.stdout, {}) if shown.returncode == 0 else (404, b"{}", {})
-            case ["repos", owner, app, "branches", branch]:
-                commit = git("-C", str(self.folder / owner / f"{app}.git"), "rev-parse", branch).strip()
+            case ["repos", _owner, app]:
+                return 200, json.dumps({"default_branch": self.renamed.get(app, "main")}).encode(), {}
+            case ["repos", _owner, app, "branches", "main"] if app in self.renamed:
+                return 301, b"{}", {"Location": f"{self.url}/api/v3/repositories/1/branches/{self.renamed[app]}"}
+            case ["repos", owner, app, "branches", branch] if branch == self.renamed.get(app, "main"):
+                commit = git("-C", str(self.folder / owner / f"{app}.git"), "rev-parse", "main").strip()
                 page = f"{self.url}/{owner}/{app}/commit/{commit}"
                 made = {"message": "A change", "author": {"name": "Test"}}
                 return 200, json.dumps({"commit": {"sha": commit, "commit": made, "html_url": page}}).encode(), {}
@@ -326,7 +355,7 @@ class Flathub:
 
     def start(self) -> None:
         """Start all and wait until the workers are there."""
-        for name in ("master", "uploads", "spool", "published", "role", "held", "go", *WORKERS):
+        for name in ("master", "uploads", "spool", "queue", "published", "role", "held", "go", *WORKERS):
             (self.folder / name).mkdir()
         for name, text in {"request-build": REQUEST_BUILD, "publish-request": PUBLISH_REQUEST}.items():
             (self.folder / "role" / name).write_text(text.replace("{folder}", str(self.folder)))
@@ -361,6 +390,16 @@ class Flathub:
         """End a process as a power cut does, with all that it started."""
         os.killpg(self.processes[name].pid, signal.SIGKILL)
         self.processes.pop(name).wait()
+
+    def shut_down(self, name: str) -> None:
+        """End a process as its unit does."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def start_worker(self, name: str) -> None:
         """Start the worker of a machine."""

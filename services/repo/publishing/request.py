@@ -23,24 +23,41 @@ def _read(path: Path) -> dict[str, object] | None:
 
 
 def enqueue(settings: Settings, job: str) -> None:
-    """Hand a complete job over to the publisher. Does nothing for one that is handed over already.
+    """Hand a complete job over to the publisher. Does nothing for one that is handed over already: what was transferred
+    once more is removed.
 
-    Raises InvalidJob if there is no such job, and none that was.
+    Raises InvalidJob if there is no such job, and none that was, or if another one of that name is in the queue.
     """
-    if not is_job_id(job):
-        raise InvalidJob(f"{job!r:.100} is not a job's name: expected the number of a build")
-    source, target = settings.incoming / job, settings.queue / job
+    source, target = _places(settings, job)
     if source.is_dir() and not source.is_symlink():
         # The publisher is in the group: it moves the directory, and the unpacker reads the files.
         for entry in source.iterdir():
             if not entry.is_symlink():
                 entry.chmod(0o640)
         source.chmod(0o770)
-        if target.exists():
-            raise InvalidJob(f"{job} is in the queue already")
-        source.rename(target)
+        queued = _description(target)
+        if queued is None:
+            source.rename(target)
+        elif queued == _description(source):
+            shutil.rmtree(source)
+        else:
+            raise InvalidJob(f"another job {job} is in the queue already")
     elif not (target.exists() or (settings.results / f"{job}.json").exists() or _is_at_work(settings, job)):
         raise InvalidJob(f"there is no job {job}: {source} does not exist")
+
+
+def _places(settings: Settings, job: str) -> tuple[Path, Path]:
+    """A job's directory before and after it is handed over. Raises InvalidJob for a name that is none."""
+    if not is_job_id(job):
+        raise InvalidJob(f"{job!r:.100} is not a job's name: expected the number of a build")
+    return settings.incoming / job, settings.queue / job
+
+
+def _description(directory: Path) -> bytes | None:
+    try:
+        return (directory / "job.json").read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _is_at_work(settings: Settings, job: str) -> bool:
@@ -51,7 +68,7 @@ def _is_at_work(settings: Settings, job: str) -> bool:
 def wait(settings: Settings, job: str, deadline_seconds: float, say: Callable[[str], None]) -> dict[str, object]:
     """Wait for the result of a job, telling what it waits for.
 
-    Raises TimeoutError, naming what the publisher was doing, after `deadline_seconds`; the job stays in the spool.
+    Raises TimeoutError, naming what the publisher was doing, after `deadline_seconds`; the job stays where it is.
     """
     end, told, message, nudge = time.monotonic() + deadline_seconds, 0.0, "", 0.0
     while True:
@@ -73,7 +90,7 @@ def wait(settings: Settings, job: str, deadline_seconds: float, say: Callable[[s
             say(f"{'waiting in the queue' if queued else 'taken by the publisher'}; {current}")
             message, told = current, now
         if now >= end:
-            raise TimeoutError(f"{job}: no result after {deadline_seconds:.0f} s; it stays in the spool. {current}")
+            raise TimeoutError(f"{job}: no result after {deadline_seconds:.0f} s. {current}")
         time.sleep(_POLL_SECONDS)
 
 
@@ -117,4 +134,25 @@ def publish(settings: Settings, job: str, deadline_seconds: float, say: Callable
         return 1
     for ref, commit in sorted(result["refs"].items()):
         say(f"published {ref} {commit}")
+    return 0
+
+
+def withdraw(settings: Settings, job: str, say: Callable[[str], None]) -> int:
+    """Take a job back unless the publisher has taken it; returns the exit status, 1 for a job that is at work."""
+    try:
+        source, target = _places(settings, job)
+        shutil.rmtree(source, ignore_errors=True)
+        # Out of the publisher's reach first, as a whole.
+        target.rename(source)
+        shutil.rmtree(source)
+    except FileNotFoundError:
+        if (settings.results / f"{job}.json").exists() or not _is_at_work(settings, job):
+            say(f"{job} is not in the queue")
+            return 0
+        say(f"{job} is at work: the publisher finishes it")
+        return 1
+    except (InvalidJob, OSError) as error:
+        say(f"not withdrawn: {error}")
+        return 1
+    say(f"{job} is withdrawn")
     return 0
