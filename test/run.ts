@@ -123,7 +123,7 @@ const pytest: Suite = {
 const ruff: Suite = {
 	name: "ruff",
 	run: async () => {
-		await execa(join(await pythonEnvironment(), "bin", "ruff"), ["check", "services", "cloud-init", "bench"], shown);
+		await execa(join(await pythonEnvironment(), "bin", "ruff"), ["check", "services", "cloud-init", "bench", "test"], shown);
 		return { passed: 1, failed: 0, skipped: 0 };
 	},
 };

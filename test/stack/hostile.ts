@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { projectDir } from "../../project-dir.ts";
@@ -53,6 +54,22 @@ export function hostileTests(): void {
 			const before = await rejected();
 			expect(await connect("codethink-1", host, port)).not.toBe(0);
 			expect(await rejected()).toBeGreaterThan(before);
+		});
+	});
+
+	describe("a stage of a build", () => {
+		const source = readFileSync(join(projectDir, "test/stack/unit_attempts.py"), "utf8");
+
+		it.each([
+			["builder-2", "x86_64"],
+			["codethink-1", "aarch64"],
+		])("may less than its user on %s", async (machine, architecture) => {
+			const { without, within } = JSON.parse(
+				await flathub.on(machine, "python3", "-c", source, architecture),
+			) as Record<"without" | "within", Record<string, boolean>>;
+			// What the user can't do anyway would show nothing of the unit.
+			expect(Object.entries(without)).toEqual(Object.keys(within).map((attempt) => [attempt, true]));
+			expect(Object.entries(within)).toEqual(Object.keys(without).map((attempt) => [attempt, false]));
 		});
 	});
 
