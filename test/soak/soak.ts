@@ -78,8 +78,8 @@ async function massPush(apps: number): Promise<string> {
 	);
 	const published = states.filter((state) => state === "success").length;
 	const seconds = (performance.now() - start) / 1000;
-	if (published < apps) throw new Error(`mass push: ${published} of ${apps} published`);
-	return `${apps} apps pushed at once: all published after ${seconds.toFixed(0)} s`;
+	if (published < apps) throw new Error(`${published} of ${apps} published`);
+	return `all published after ${seconds.toFixed(0)} s`;
 }
 
 await runCommand(async () => {
@@ -103,20 +103,34 @@ await runCommand(async () => {
 	for (let number = 1; number <= rounds; number++) {
 		const round = await playRound(number, random);
 		played.push(round);
-		const outcome = round.problem ?? `published ${round.recovered?.toFixed(0)} s after the cut`;
+		const became = round.problem ?? `published ${round.recovered?.toFixed(0)} s after the cut`;
 		console.log(
-			`${String(number).padStart(3)}  ${round.victim.padEnd(12)} ${round.instant.toFixed(1).padStart(5)} s after the push, at work: ${round.atWork}; ${outcome}`,
+			`${String(number).padStart(3)}  ${round.victim.padEnd(12)} ${round.instant.toFixed(1).padStart(5)} s after the push, at work: ${round.atWork}; ${became}`,
 		);
 	}
-	const mass = await massPush(apps);
+	const problems = played.flatMap(({ problem }, index) => (problem === null ? [] : [`round ${index + 1}: ${problem}`]));
+	/** What fails is one more line of the report, not its end. */
+	const outcome = async (what: string, run: () => Promise<string>) => {
+		try {
+			return `${what}: ${await run()}`;
+		} catch (error) {
+			problems.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+			return `${what}: see below`;
+		}
+	};
+	const mass = await outcome(`${apps} apps pushed at once`, () => massPush(apps));
 	const seen = await endWatch();
-	await flathub.on("repo", "runuser", "-u", "publisher", "--", "ostree", "fsck", "--quiet", "--repo=/srv/repo");
-	const update = await flathub.world.client.run(["flatpak", "update", "--user", "--noninteractive"]);
-	const problems = [
-		...played.flatMap(({ problem }, index) => (problem === null ? [] : [`round ${index + 1}: ${problem}`])),
-		...seen.faults,
-		...(update.exitCode === 0 ? [] : [`the user's update: ${update.stderr}`]),
-	];
+	problems.push(...seen.faults);
+	if (seen.verified === 0) problems.push("no summary was seen through front");
+	const fsck = await outcome("ostree fsck", async () => {
+		await flathub.on("repo", "runuser", "-u", "publisher", "--", "ostree", "fsck", "--quiet", "--repo=/srv/repo");
+		return "clean";
+	});
+	const update = await outcome("the user's update", async () => {
+		const { exitCode, stderr } = await flathub.world.client.run(["flatpak", "update", "--user", "--noninteractive"]);
+		if (exitCode !== 0) throw new Error(`exit code ${exitCode}: ${stderr}`);
+		return "done";
+	});
 	const recovered = played.flatMap((round) => round.recovered ?? []).toSorted((a, b) => a - b);
 	console.log(mass);
 	console.log(
@@ -125,7 +139,7 @@ await runCommand(async () => {
 	console.log(
 		`summaries seen through front: ${seen.verified} verified, ${seen.unreachable} times nobody answered, ${seen.faults.length} not verifiable`,
 	);
-	console.log(`ostree fsck: clean; the user's update: exit ${update.exitCode}`);
+	console.log(`${fsck}\n${update}`);
 	console.log(problems.length === 0 ? "no problem" : problems.join("\n"));
 	flathub.access.close();
 	if (problems.length > 0) process.exitCode = 1;
