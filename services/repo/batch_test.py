@@ -1,9 +1,12 @@
 """Jobs that are published together."""
 
+import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +14,7 @@ from client_test import APP, client_with_remote, pull_everything
 from publishing import signing
 from publishing.builds import Build, Builds
 from publishing.job import InvalidJob, parse
+from publishing.listing import Listing
 from publishing.repository import Repository
 from publishing.step import STEPS
 from repository_machine_test import PASSPHRASE
@@ -200,6 +204,90 @@ def test_a_decided_batch_waits_for_the_key(machine, address):
     assert machine.publish() == 0
     assert machine.result("1")["status"] == "published"
     assert AMD64 in pull_everything(machine, address, "after")
+
+
+def test_what_clients_have_is_not_taken_back(machine, monkeypatch):
+    queue(machine, "1", "first")
+    assert machine.publish() == 0
+    queue(machine, "2", "second")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Builds, "record", full)
+    with pytest.raises(OSError, match="No space left"):
+        machine.publish()
+    assert machine.served_refs()[AMD64] == machine.head(AMD64) != machine.result("1")["refs"][AMD64]
+    assert not (machine.settings.results / "2.json").exists()
+    monkeypatch.undo()
+    assert machine.publish() == 0
+    assert machine.result("2")["status"] == "published"
+    assert machine.result("2")["refs"][AMD64] == machine.served_refs()[AMD64] == machine.head(AMD64)
+    assert Builds(machine.settings).published(APP).number == 2
+
+
+def test_what_is_served_needs_no_second_summary(machine, monkeypatch):
+    queue(machine, "1", "first")
+    killed = machine.publish_in_process(
+        "from publishing import listing\nlisting.Listing.add = lambda *_: os.killpg(0, signal.SIGKILL)"
+    )
+    assert killed.returncode == -signal.SIGKILL
+    done = counted(monkeypatch)
+    assert machine.publish() == 0
+    assert machine.result("1")["status"] == "published"
+    assert "move" not in done and done.index("results") < done.index("summary")
+
+
+ANSWERS = {
+    "of another job": 'Path({answer!r}).write_text(\'{{"id": "2", "error": null}}\')',
+    "none": "pass",
+    "ended": "sys.exit(1)",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_unpacker_that_still_ran_for_a_publisher_that_was_killed(machine, answer):
+    """Its unit was not started anew: it is once more."""
+    first = ANSWERS[answer].format(answer=str(machine.settings.unpack_answer))
+    once = (
+        "import subprocess, sys\nfrom pathlib import Path\n"
+        f"mark = Path({str(machine.root / 'started')!r})\n"
+        "if mark.exists():\n    sys.exit(subprocess.run(sys.argv[1:]).returncode)\n"
+        f"mark.touch()\n{first}\n"
+    )
+    queue(machine, "1", "first")
+    assert machine.publish(unpack_command=(sys.executable, "-c", once, *machine.settings.unpack_command)) == 0
+    assert (machine.result("1")["status"], machine.result("1")["error"]) == ("published", None)
+
+
+def test_an_unpacker_that_never_answers(machine):
+    queue(machine, "1", "first")
+    assert machine.publish(unpack_command=("true",)) == 0
+    assert "unpacking ended early" in machine.result("1")["error"]
+
+
+def test_a_build_that_would_hold_up_the_list_is_refused(machine):
+    """Inert: the list's source is only large."""
+    queue(machine, "1", "x" * 2 * 1024**2)
+    queue(machine, "2", "good", OTHER)
+    assert machine.publish() == 0
+    assert f"files/share/app-info/xmls/{APP}.xml.gz: larger than" in machine.result("1")["error"]
+    assert machine.result("2")["status"] == "published"
+    assert "appstream2/x86_64" in machine.served_refs()
+
+
+@pytest.mark.parametrize("error", [InvalidJob("a ref that is empty"), OSError(errno.ENOSPC, "No space left")])
+def test_whatever_stops_the_list_stops_no_job(machine, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(Listing, "_make_lists", failing)
+    queue(machine, "1", "first")
+    assert machine.publish() == 1
+    assert machine.result("1")["status"] == "published"
+    monkeypatch.undo()
+    assert machine.publish() == 0
+    assert "appstream2/x86_64" in machine.served_refs()
 
 
 def test_a_run_goes_through_all_its_steps(machine, monkeypatch):

@@ -1,12 +1,20 @@
 """The volume is full while the publisher works: clients lose nothing, and with room again it goes on."""
 
+import hashlib
+import shutil
 import subprocess
+import tarfile
+from datetime import UTC, datetime
 
 import pytest
 
 from client_test import APP, client_with_remote, pull_everything
 from publisher_kill_test import ALWAYS, AMD64, I386, builds, settle
+from publishing import signing_health
 from publishing.step import STEPS
+from repository_machine_test import tar_of
+
+OTHER = "org.flathub.Other"
 
 # After the step nothing can be written any more.
 FULL_AFTER_STEP = """
@@ -41,6 +49,53 @@ def filler(machine):
         subprocess.run(["umount", srv], check=True)
 
 
+def fill(file):
+    with file.open("wb", buffering=0) as written:
+        size = 2**20
+        while size:
+            try:
+                written.write(bytes(size))
+            except OSError:
+                size //= 2
+
+
+def test_a_build_of_many_small_files_fails_alone(machine, filler):
+    """Each takes a block of the volume: many times what its tar takes, which is all that is known before."""
+    files = ((hashlib.sha256(b"%d" % number).hexdigest(), b"0123456789") for number in range(4500))
+    members = [(tarfile.TarInfo(f"repo/objects/{name[:2]}/{name[2:]}.filez"), data) for name, data in files]
+    config = (tarfile.TarInfo("repo/config"), b"[core]\nrepo_version=1\nmode=archive-z2\n")
+    tar = tar_of(machine.root / "small.tar", [config, *members])
+    machine.queue("1", APP, {"x86_64": tar})
+    machine.queue("2", OTHER, {"x86_64": machine.build(OTHER, "x86_64")})
+    # As much as the tar asks for.
+    free, needed = shutil.disk_usage(filler.parent).free, 3 * tar.stat().st_size + machine.settings.min_free_bytes
+    filler.write_bytes(bytes(free - needed))
+    assert machine.publish() == 0
+    assert "x86_64.tar: no room to unpack it" in machine.result("1")["error"]
+    assert machine.result("2")["status"] == "published"
+    assert machine.leftovers() == []
+
+
+@pytest.mark.parametrize("place", ["unpacked/x86_64", "work/1/import", "work/stage"])
+def test_what_a_run_that_was_killed_left_does_not_block_the_next(machine, filler, place):
+    machine.queue("1", APP, {"x86_64": machine.build(APP, "x86_64")})
+    left = machine.settings.spool / place
+    left.mkdir(parents=True)
+    fill(left / "x")
+    assert machine.publish() == 0
+    assert machine.result("1")["status"] == "published"
+    assert machine.leftovers() == []
+
+
+def test_a_full_volume_is_not_told_as_a_locked_key(machine, filler):
+    fill(filler)
+    done = machine.publish_in_process()
+    assert done.returncode == 1
+    assert "until there is room on the volume" in done.stdout and "locked" not in done.stdout
+    health = signing_health.check(machine.settings, datetime.now(UTC))
+    assert health.state == "failing" and "No space left on device" in health.message
+
+
 @pytest.mark.parametrize("step", [step for step in STEPS if step not in ("undo", "spare refs")])
 def test_after_a_step(machine, address, filler, step):
     settle(machine)
@@ -55,7 +110,9 @@ def test_after_a_step(machine, address, filler, step):
 
     filler.unlink()
     assert machine.publish() == 0
-    assert machine.result("5")["status"] in ("published", "failed")
+    status, served = machine.result("5")["status"], machine.served_refs()
+    heads = {ref: machine.head(ref) for ref in (AMD64, I386)}
+    assert heads == {ref: served[ref] for ref in heads} == machine.result("5" if status == "published" else "4")["refs"]
     machine.queue("6", APP, builds(machine, "Hello at last"))
     assert machine.publish() == 0
     result = machine.result("6")

@@ -53,7 +53,7 @@ def test_overdue_after_a_time(machine):
     assert listing.is_pending() and not listing.is_overdue()
     (machine.settings.work / "unlisted.json").write_text(f'{{"since": {time.time() - 601}, "publishes": 1}}')
     assert listing.is_overdue()
-    listing.postpone()
+    listing.give_up()
     assert listing.is_pending() and not listing.is_overdue()
 
 

@@ -13,6 +13,7 @@ from publishing import signing
 from publishing.batch import Batch
 from publishing.command import CommandFailed, Interrupted
 from publishing.idle import Idle
+from publishing.job import InvalidJob
 from publishing.listing import Listing
 from publishing.repository import Repository
 from publishing.served import Served
@@ -53,13 +54,17 @@ class Publisher:
                 elif self._listing.is_pending() and not self._failed:
                     self._list()
                 else:
-                    self._batch.clean()
+                    self.clean()
                     self._status.write("unlocked", "idle", [], "nothing to publish")
                     self._idle.run(self._is_urgent)
                     if self._spool.is_empty():
                         return not self._failed
             except Interrupted as program:
                 print(f"{program} is done later: a job waits", flush=True)
+
+    def clean(self) -> None:
+        """Remove what a run that was killed left: it may be what fills the volume."""
+        self._batch.clean()
 
     def require_signing(self) -> None:
         """Raise signing.Locked if the key can't be used.
@@ -73,7 +78,7 @@ class Publisher:
         return not self._spool.is_empty()
 
     def _finish_decided(self) -> None:
-        decision = self._batch.decided()
+        decision = self._batch.resume()
         if decision:
             self._status.write("unlocked", "publishing", decision.jobs(), f"finishing {', '.join(decision.jobs())}")
             self._batch.finish(decision)
@@ -95,10 +100,10 @@ class Publisher:
         self._status.write("unlocked", "listing", [], "listing what was published")
         try:
             self._listing.run(self._is_urgent)
-        except (CommandFailed, Unverifiable) as error:
+        except (CommandFailed, Unverifiable, InvalidJob, OSError) as error:
             signing.require_signing(self._settings)
             print(f"what was published is not listed, the next run tries again: {error}", flush=True)
-            self._listing.postpone()
+            self._listing.give_up()
             self._failed = True
         self._served.retire()
 
@@ -108,6 +113,7 @@ def publish_all(settings: Settings) -> bool:
     done that could be."""
     try:
         publisher = Publisher(settings, signing.fingerprint(settings))
+        publisher.clean()
         publisher.serve_existing()
         publisher.require_signing()
         try:
@@ -116,6 +122,9 @@ def publish_all(settings: Settings) -> bool:
             # A command that signs fails like any other when the key was locked meanwhile.
             signing.require_signing(settings)
             raise
+    except signing.VolumeFull as reason:
+        print(f"nothing is published until there is room on the volume: {reason}", flush=True)
+        return False
     except signing.Locked as reason:
         message = f"the signing key is locked, publishing waits for unlock-signing: {reason}"
         print(message, flush=True)

@@ -73,6 +73,17 @@ def test_commits_beyond_the_depth_go_after_their_grace(machine, address, monkeyp
     assert machine.parent(fourth) == third
 
 
+def test_on_a_full_volume_old_commits_go_at_once(machine, monkeypatch):
+    monkeypatch.setattr("publishing.retention._DEPTH", 1)
+    first, *_ = (publish(machine, str(n), f"version {n}") for n in (1, 2, 3))
+    low = {"low_space_fraction": 1.0, "commit_grace_seconds": -10}
+    assert machine.publish(low_space_fraction=0.0, commit_grace_seconds=-10) == 0
+    assert machine.publish(**low) == 0
+    assert exists(machine, first), "an hour after the last time, and not before"
+    assert machine.publish(low_space_prune_interval_seconds=0, **low) == 0
+    assert not exists(machine, first)
+
+
 def test_the_grace_counts_from_when_another_took_its_place(machine):
     first, second = publish(machine, "1", "one"), publish(machine, "2", "two")
     repository, now = machine.settings.repository, time.time()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,36 @@ def test_there_are_never_too_many(machine):
     assert len(served(machine).numbers()) == 3
 
 
+def test_killed_while_an_old_one_is_removed(machine, monkeypatch):
+    for number in ("1", "2", "3"):
+        publish(machine, number, number)
+
+    class Killed(BaseException):
+        pass
+
+    def half(path, **_):
+        (path / "summary.idx").unlink()
+        raise Killed
+
+    monkeypatch.setattr("publishing.served.shutil.rmtree", half)
+    with pytest.raises(Killed):
+        served(replace(machine, settings=replace(machine.settings, served_grace_seconds=-10))).retire()
+    monkeypatch.undo()
+    publish(machine, "4", "four")
+    assert machine.result("4")["status"] == "published"
+    assert machine.leftovers() == []
+
+
+@pytest.mark.parametrize("content", ["", "{"])
+def test_a_spare_tree_of_which_nobody_knows_what_it_names(machine, content):
+    assert machine.publish() == 0
+    (machine.settings.served / "spare/.refs.json").write_text(content)
+    for number in ("1", "2"):
+        publish(machine, number, number)
+        assert machine.result(number)["status"] == "published"
+        assert tree(machine.settings.served / "current") == machine.served_refs()
+
+
 def damage_signature(directory):
     # A signature of something else by the same key.
     shutil.copy(directory / "summary.idx.sig", directory / "summary.sig")
@@ -143,13 +174,13 @@ def test_a_summary_that_names_what_is_missing_is_never_switched_to(machine, kind
 def test_a_delta_that_is_missing_is_noticed(machine, monkeypatch):
     publish(machine, "1", "first")
     machine.queue("2", APP, {"x86_64": machine.build(APP, "x86_64", "second")})
-    real = deltas.index
+    real = deltas.index_missing
 
-    def lost(repository, commit):
-        real(repository, commit)
-        shutil.rmtree(repository / "deltas")
+    def lost(settings, made):
+        real(settings, made)
+        shutil.rmtree(settings.repository / "deltas")
 
-    monkeypatch.setattr(deltas, "index", lost)
+    monkeypatch.setattr(deltas, "index_missing", lost)
     assert machine.publish() == 0
     assert "superblock" in machine.result("2")["error"]
 

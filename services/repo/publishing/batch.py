@@ -11,13 +11,14 @@ import shutil
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from . import deltas, job, refs, signing
 from .builds import Build, Builds
 from .command import CommandFailed, run
+from .deltas import Delta
 from .job import InvalidJob, Job
 from .listing import Listing
 from .repository import Repository
@@ -29,6 +30,10 @@ from .step import step
 
 # Architectures of a job that are copied and checked at once.
 _IMPORTS = 2
+# How often the unpacker is started before its silence, or its answer to something else, is a job's failure.
+_UNPACK_ATTEMPTS = 3
+# How often a decided batch is begun with its deltas: making one may be what ends the process each time.
+_ATTEMPTS_WITH_DELTAS = 3
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,14 @@ class Publication:
 class Decision:
     """batch.json: what is published, which refs change from what, which jobs a newer one of the batch makes needless.
 
-    `undo` is the reason why all of it is taken back, if it is.
+    `undo` is the reason why all of it is taken back, if it is; `attempts` counts the runs that tried to finish it before.
     """
 
     publications: list[Publication]
     moves: dict[str, tuple[str | None, str]]
     superseded: dict[str, str]
     undo: str | None = None
+    attempts: int = 0
 
     @classmethod
     def load(cls, path: Path) -> "Decision | None":
@@ -74,6 +80,7 @@ class Decision:
             moves={ref: (old, new) for ref, (old, new) in data["moves"].items()},
             superseded=data["superseded"],
             undo=data["undo"],
+            attempts=data.get("attempts", 0),
         )
 
     def write(self, path: Path) -> None:
@@ -95,9 +102,13 @@ class Batch:
         self._stage = settings.work / "stage"
         self._decision = settings.work / "batch.json"
 
-    def decided(self) -> Decision | None:
-        """The batch that a run which was killed had decided."""
-        return Decision.load(self._decision)
+    def resume(self) -> Decision | None:
+        """The batch that a run which was killed had decided, with that run counted."""
+        found = Decision.load(self._decision)
+        if found:
+            found = replace(found, attempts=found.attempts + 1)
+            found.write(self._decision)
+        return found
 
     def take(self) -> list[str]:
         """Take the jobs that are to be published together; those that are finished already are removed."""
@@ -172,15 +183,21 @@ class Batch:
         """Have the job's tars unpacked by the user made for that. Raises InvalidJob with what it refused."""
         settings = self._settings
         write_json(settings.unpack_request, {"id": build.id, "architectures": list(build.architectures)})
-        try:
-            run(settings.unpack_command, settings.command_timeout_seconds)
-            answer = json.loads(settings.unpack_answer.read_text())
-        except (CommandFailed, OSError, ValueError) as error:
-            raise InvalidJob(f"unpacking ended early, see the journal of unpack.service: {error}") from None
-        if answer["id"] != build.id:
-            raise InvalidJob(f"the unpacker answered for {answer['id']!r:.100}")
-        if answer["error"]:
-            raise InvalidJob(str(answer["error"]))
+        reason = ""
+        for _ in range(_UNPACK_ATTEMPTS):
+            try:
+                run(settings.unpack_command, settings.command_timeout_seconds)
+                answer = json.loads(settings.unpack_answer.read_text())
+            except (CommandFailed, OSError, ValueError) as error:
+                reason = f"unpacking ended early, see the journal of unpack.service: {error}"
+                continue
+            if answer["id"] == build.id:
+                if answer["error"]:
+                    raise InvalidJob(str(answer["error"]))
+                return
+            # It was still running, for a publisher that was killed, and was not started anew.
+            reason = f"the unpacker answered for {answer['id']!r:.100}"
+        raise InvalidJob(reason)
 
     def _require_room(self, build: Job) -> None:
         """What was unpacked is copied, and deltas take up to twice as much again."""
@@ -248,19 +265,28 @@ class Batch:
         return not attempt.failed
 
     def finish(self, decision: Decision) -> None:
-        """Carry out what is decided; repeatable. If it can't be done it is taken back, and the jobs get the reason."""
+        """Carry out what is decided; repeatable. If it can't be done it is taken back, and the jobs get the reason.
+
+        What clients have is never taken back: the error is raised, and the next run does what is left.
+        """
         if not decision.undo:
             try:
                 self._carry_out(decision)
             # Whatever it is: half of a batch must not stay, and those that wait must not wait for ever.
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
+                if self._is_served(decision):
+                    raise
                 signing.require_signing(self._settings)
                 traceback.print_exc()
-                decision = Decision(decision.publications, decision.moves, decision.superseded, undo=str(error))
+                decision = replace(decision, undo=str(error) or type(error).__name__)
                 decision.write(self._decision)
         if decision.undo:
             with step("undo"):
-                self._repository.set_refs({ref: old for ref, (old, _) in decision.moves.items()})
+                before = {ref: old for ref, (old, _) in decision.moves.items()}
+                self._repository.set_refs(before)
+                if decision.moves and self._is_served(decision):
+                    # Served as what was found in the repository, when there were no served directories.
+                    self._served.publish(before)
         with step("results"):
             self._write_results(decision)
         with step("clean"):
@@ -271,13 +297,25 @@ class Batch:
     def _carry_out(self, decision: Decision) -> None:
         moves = {ref: new for ref, (_, new) in decision.moves.items()}
         if moves:
-            with step("move"):
-                self._repository.move(self._stage, sorted(moves))
-            self._served.publish(moves, deltas.wanted(decision.moves))
+            if not self._is_served(decision):
+                with step("move"):
+                    self._repository.move(self._stage, sorted(moves))
+                self._served.publish(moves, self._wanted(decision))
             self._listing.add(len(decision.publications))
         with step("record"):
             for publication in decision.publications:
                 self._builds.record(publication.app, Build(int(publication.id), publication.made))
+
+    def _is_served(self, decision: Decision) -> bool:
+        """Whether clients have what the batch publishes: all of it or nothing."""
+        served = self._served.refs()
+        return all(served.get(ref) == new for ref, (_, new) in decision.moves.items())
+
+    def _wanted(self, decision: Decision) -> list[Delta]:
+        if decision.attempts < _ATTEMPTS_WITH_DELTAS:
+            return deltas.wanted(decision.moves)
+        print(f"without static deltas: killed {decision.attempts} times on the way", flush=True)
+        return []
 
     def _write_results(self, decision: Decision) -> None:
         for publication in decision.publications:
@@ -289,12 +327,21 @@ class Batch:
             self._spool.finish(old, {}, decision.undo or f"superseded by build {new}")
 
     def clean(self) -> None:
-        """Remove what finished batches left: the stage, and what the unpacker unpacked."""
-        shutil.rmtree(self._stage, ignore_errors=True)
-        if self._settings.unpack_request.exists() or any(self._settings.unpacked.iterdir()):
-            self._settings.unpack_request.unlink(missing_ok=True)
-            # Without a request it does nothing but remove.
-            run(self._settings.unpack_command, self._settings.command_timeout_seconds)
+        """Remove what earlier batches left and no decided one needs: the stage, what was unpacked and imported."""
+        settings = self._settings
+        if not self._decision.exists():
+            shutil.rmtree(self._stage, ignore_errors=True)
+        for imported in settings.work.glob("*/import"):
+            shutil.rmtree(imported, ignore_errors=True)
+        settings.unpack_request.unlink(missing_ok=True)
+        try:
+            for _ in range(_UNPACK_ATTEMPTS):
+                if any(settings.unpacked.iterdir()):
+                    # Without a request it does nothing but remove; one that was still running for a publisher that was
+                    # killed has removed nothing.
+                    run(settings.unpack_command, settings.command_timeout_seconds)
+        except CommandFailed as error:
+            print(f"{settings.unpacked} is not empty: {error}", flush=True)
 
 
 class _OwnFailure:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import gvariant
+from . import durable, gvariant
 from .command import CommandFailed, run
 from .settings import Settings
 from .signature import Unverifiable
@@ -74,25 +74,17 @@ def wanted(moves: dict[str, tuple[str | None, str]]) -> list[Delta]:
 
 
 def generate(settings: Settings, deltas: Iterable[Delta], urgent: Callable[[], bool] | None = None) -> None:
-    """Make deltas, a few at once, each in a process of its own. One that fails or takes too long is done without:
-    clients then get the objects one by one. Raises Interrupted when `urgent` says so."""
+    """Make those deltas that are not there, a few at once, each in a process of its own. One that fails or takes too long
+    is done without: clients then get the objects one by one. Raises Interrupted when `urgent` says so."""
+    new = settings.repository / "tmp/deltas"
+    # Of a run that was killed.
+    shutil.rmtree(new, ignore_errors=True)
 
     def make(delta: Delta) -> None:
         try:
-            run(
-                [
-                    *_BEHIND,
-                    "ostree", f"--repo={settings.repository}", "static-delta", "generate", "--if-not-exists",
-                    f"--from={delta.start}" if delta.start else "--empty", f"--to={delta.end}",
-                    # As flatpak does: files of a megabyte and more are fetched as objects.
-                    "--min-fallback-size=1",
-                    # Comparing two files takes many times their size in memory.
-                    "--max-bsdiff-size=16",
-                ],
-                settings.delta_timeout_seconds,
-                urgent=urgent,
-            )  # fmt: skip
-        except CommandFailed as error:
+            if not exists(settings.repository, delta):
+                _make(settings, delta, new / delta.name.replace("/", ""), urgent)
+        except (CommandFailed, OSError) as error:
             print(f"without the static delta {delta.start or 'from scratch'} to {delta.end}: {error}", flush=True)
 
     with ThreadPoolExecutor(max_workers=settings.delta_jobs) as pool:
@@ -103,6 +95,33 @@ def generate(settings: Settings, deltas: Iterable[Delta], urgent: Callable[[], b
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _make(settings: Settings, delta: Delta, new: Path, urgent: Callable[[], bool] | None) -> None:
+    """Make a delta in the directory `new`, and put it in its place once it is on the disk: ostree itself leaves it to
+    the next sync, and its parts are not looked at again before clients read them."""
+    new.mkdir(parents=True)
+    run(
+        [
+            *_BEHIND,
+            "ostree", f"--repo={settings.repository}", "static-delta", "generate", f"--filename={new / 'superblock'}",
+            f"--from={delta.start}" if delta.start else "--empty", f"--to={delta.end}",
+            # As flatpak does: files of a megabyte and more are fetched as objects.
+            "--min-fallback-size=1",
+            # Comparing two files takes many times their size in memory.
+            "--max-bsdiff-size=16",
+        ],
+        settings.delta_timeout_seconds,
+        urgent=urgent,
+    )  # fmt: skip
+    for path in (*new.iterdir(), new):
+        durable.sync(path)
+    directory = settings.repository / "deltas" / delta.name
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    if directory.exists():
+        # Without a superblock it is none.
+        shutil.rmtree(directory)
+    new.rename(directory)
 
 
 def exists(repository: Path, delta: Delta) -> bool:
@@ -132,10 +151,18 @@ def check_index(repository: Path, commit: str) -> None:
         raise Unverifiable(f"the index of the deltas to {commit}: {error}") from None
 
 
+def _is_indexed(repository: Path, delta: Delta) -> bool:
+    try:
+        return delta in _indexed(repository, delta.end)
+    except (KeyError, ValueError):
+        # Cut off by a power cut.
+        return False
+
+
 def index_missing(settings: Settings, made: Iterable[Delta]) -> None:
     """Tell clients of those deltas that are there, but in no index yet."""
     repository = settings.repository
-    lacking = {d.end for d in made if exists(repository, d) and d not in _indexed(repository, d.end)}
+    lacking = {d.end for d in made if exists(repository, d) and not _is_indexed(repository, d)}
     with ThreadPoolExecutor(max_workers=settings.delta_jobs) as pool:
         list(pool.map(lambda commit: index(repository, commit), sorted(lacking)))
 

@@ -1,6 +1,7 @@
 """What is done when no job waits and nothing is to be listed."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 
@@ -45,9 +46,11 @@ class Idle:
         if "prune" not in self._done():
             # The first one is due an interval after the repository was made.
             self._remember("prune")
-        if self._is_due("prune", settings.prune_interval_seconds):
+        volume = shutil.disk_usage(settings.repository)
+        low = volume.free < settings.low_space_fraction * volume.total
+        if self._is_due("prune", settings.low_space_prune_interval_seconds if low else settings.prune_interval_seconds):
             self._retention.drop_deltas()
-            overdue = self._is_due("prune", settings.prune_overdue_seconds)
+            overdue = low or self._is_due("prune", settings.prune_overdue_seconds)
             try:
                 self._retention.prune((lambda: False) if overdue else urgent)
             except CommandFailed as error:

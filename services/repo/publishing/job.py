@@ -59,11 +59,11 @@ def parse(text: str, expected_id: str) -> Job:
     keys = set(Job.__dataclass_fields__)
     if data.keys() != keys:
         raise InvalidJob(
-            f"job.json: unknown keys {sorted(data.keys() - keys)}, missing keys {sorted(keys - data.keys())}"
+            f"job.json: unknown keys {sorted(data.keys() - keys)!r:.200}, missing keys {sorted(keys - data.keys())}"
         )
     for key in sorted(keys - {"architectures", "sha256"}):
         if not isinstance(data[key], str):
-            raise InvalidJob(f"job.json: {key}: expected a text, got {data[key]!r}")
+            raise InvalidJob(f"job.json: {key}: expected a text, got {data[key]!r:.200}")
 
     def refuse(key: str, expected: str) -> None:
         raise InvalidJob(f"job.json: {key}: expected {expected}, got {data[key]!r:.200}")
@@ -112,7 +112,7 @@ def load(directory: Path, expected_id: str) -> Job:
     found = {entry.name for entry in directory.iterdir()}
     if found != expected:
         raise InvalidJob(
-            f"the job's files: missing {sorted(expected - found)}, not expected {sorted(found - expected)}"
+            f"the job's files: missing {sorted(expected - found)}, not expected {sorted(found - expected)!r:.200}"
         )
     for name in sorted(expected):
         if (directory / name).is_symlink() or not (directory / name).is_file():

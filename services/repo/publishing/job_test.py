@@ -47,6 +47,7 @@ def test_a_good_one():
         ("subject", "\x1b[2J"),
         ("subject", "x" * 501),
         ("subject", None),
+        ("subject", ["x" * 50_000]),
         ("branch", "beta"),
         ("architectures", []),
         ("architectures", "x86_64"),
@@ -57,8 +58,9 @@ def test_a_good_one():
     ],
 )
 def test_a_bad_value_is_named(key, value):
-    with pytest.raises(InvalidJob, match=f"job.json: {key}: expected"):
+    with pytest.raises(InvalidJob, match=f"job.json: {key}: expected") as raised:
         parse(json.dumps({**GOOD, key: value}), "12")
+    assert len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", json.dumps({**GOOD, "more": 1}), "[" * 100_000])

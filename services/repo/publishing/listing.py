@@ -5,6 +5,7 @@ without jobs; but not for ever.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,15 +49,25 @@ class Listing:
             or unlisted["publishes"] >= self._settings.list_after_publishes
         )
 
-    def postpone(self) -> None:
-        """After a listing that failed: jobs go first again, for as long as after a publish."""
+    def give_up(self) -> None:
+        """After a listing that failed: the next one makes its views anew, and jobs go first."""
+        for view in self._settings.views.iterdir():
+            shutil.rmtree(view)
+        self._postpone()
+
+    def _postpone(self) -> None:
+        """Jobs go first again, for as long as after a publish."""
         write_json(self._path, {"since": time.time(), "publishes": 0})
 
     def run(self, urgent: Callable[[], bool]) -> None:
         """List what is published. Raises Interrupted, to be done again, when a job comes that need not wait."""
+        overdue = self.is_overdue()
+        if overdue:
+            # Should it be what kills the publisher, the next run begins with the jobs.
+            self._postpone()
 
         def stop() -> bool:
-            return urgent() and not self.is_overdue()
+            return urgent() and not (overdue or self.is_overdue())
 
         with step("list"):
             self._make_lists(stop)
@@ -98,6 +109,6 @@ class Listing:
         with step("whole list deltas"):
             for commit in sorted(set(self._branches().values())):
                 whole = Delta(None, commit)
-                if not deltas.exists(self._settings.repository, whole):
-                    deltas.generate(self._settings, [whole], urgent)
-                    deltas.index(self._settings.repository, commit)
+                deltas.generate(self._settings, [whole], urgent)
+                deltas.index_missing(self._settings, [whole])
+            self._repository.sync()

@@ -1,5 +1,6 @@
 """Commits and files of an OSTree repository in archive mode, read without a process for each."""
 
+import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from . import gvariant
 
 _COMMIT = "(a{sv}aya(say)sstayay)"
 _DIRECTORY = "(a(say)a(sayay))"
+_FILE_HEADER = "(tuuuusa(ayay))"
 _FILE_HEADER_BYTES = 8
 _MAX_COMMIT_BYTES = 128 * 1024**2
 
@@ -59,22 +61,42 @@ def commit(repository: Path, checksum: str) -> Commit:
         raise Unreadable(f"{checksum}.commit: {error}") from None
 
 
-def file_at_root(repository: Path, tree: str, name: str, max_bytes: int) -> bytes:
-    """The content of a regular file at the root of a tree. Raises Unreadable, also if it is larger than `max_bytes`."""
+@dataclass(frozen=True)
+class Directory:
+    """What is in one directory of a tree, by name: the files' and the folders' checksums."""
+
+    files: dict[str, str]
+    folders: dict[str, str]
+
+
+def directory(repository: Path, tree: str) -> Directory:
+    """Read a directory of a tree. Raises Unreadable."""
     try:
-        files = gvariant.read(_DIRECTORY, _read(repository, tree, "dirtree"))[0]
-        found = next((e[1].bytes().hex() for e in (files[i] for i in range(len(files))) if e[0].text() == name), None)
+        files, folders = (
+            [(entry[0].text(), entry[1].bytes().hex()) for entry in entries]
+            for entries in gvariant.read(_DIRECTORY, _read(repository, tree, "dirtree"))
+        )
     except gvariant.Malformed as error:
         raise Unreadable(f"{tree}.dirtree: {error}") from None
-    if found is None:
-        raise Unreadable(f"there is no file {name} at the root")
-    data = _read(repository, found, "filez")
+    found = Directory(dict(files), dict(folders))
+    if len(found.files.keys() | found.folders.keys()) != len(files) + len(folders):
+        raise Unreadable(f"{tree}.dirtree: a name appears twice")
+    return found
+
+
+def content(repository: Path, checksum: str, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises Unreadable, also if it is larger than `max_bytes`."""
+    data = _read(repository, checksum, "filez")
     # Four bytes with the size of a header, four of padding, the header, and the content without zlib's own header.
     start = _FILE_HEADER_BYTES + int.from_bytes(data[:4], "big")
     try:
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], max_bytes + 1)
-    except zlib.error as error:
-        raise Unreadable(f"{found}.filez: {error}") from None
-    if len(content) > max_bytes:
-        raise Unreadable(f"{name} is larger than {max_bytes} bytes")
-    return content
+        # Big-endian, as in commits.
+        mode = gvariant.read(_FILE_HEADER, data[_FILE_HEADER_BYTES:start])[3].number().to_bytes(4, "little")
+        if not stat.S_ISREG(int.from_bytes(mode, "big")):
+            raise Unreadable("not a regular file")
+        found = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], max_bytes + 1)
+    except (zlib.error, gvariant.Malformed) as error:
+        raise Unreadable(f"{checksum}.filez: {error}") from None
+    if len(found) > max_bytes:
+        raise Unreadable(f"larger than {max_bytes} bytes")
+    return found

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import objects, scratch, signature, summary
+from . import durable, objects, scratch, signature, summary
 from . import refs as ref_files
 from .command import run
 from .settings import Settings
@@ -69,15 +69,23 @@ class Repository:
 
     def move(self, stage: Path, refs: list[str]) -> None:
         """Move commits into the repository: objects first, refs in the end."""
+        self._remove_torn(refs)
         self._run("ostree", f"--repo={self._path}", "pull-local", stage, *refs)
 
     def set_refs(self, commits: dict[str, str | None]) -> None:
         """Set each ref to its commit, or remove the one that has none."""
+        self._remove_torn(commits)
         for ref, commit in commits.items():
             if commit:
                 self._run("ostree", f"--repo={self._path}", "refs", "--force", f"--create={ref}", commit)
             elif self.commits([ref]):
                 self._run("ostree", f"--repo={self._path}", "refs", "--delete", ref)
+
+    def _remove_torn(self, refs: Iterable[str]) -> None:
+        """Remove those refs that a power cut has left empty: ostree can neither read nor replace them."""
+        for ref in refs:
+            if ref_files.commit(self._path, ref) == "":
+                (self._path / "refs/heads" / ref).unlink()
 
     def list_applications(self, view: Path, urgent: Callable[[], bool] | None = None) -> None:
         """Bring the appstream branches of a view up to date: a new commit, not signed yet, for each architecture whose
@@ -85,21 +93,18 @@ class Repository:
         self._run("flatpak", "build-update-repo", "--no-update-summary", view, urgent=urgent)
 
     def sign(self, commits: Iterable[str]) -> None:
-        """Sign commits that are in the repository."""
-        signature.sign(
-            self._settings,
-            self._key,
-            [(objects.path(self._path, c, "commit"), objects.path(self._path, c, "commitmeta")) for c in commits],
-        )
+        """Sign commits that are in the repository, before a ref names them."""
+        pairs = [self._signed(self._path, commit) for commit in commits]
+        signature.sign(self._settings, self._key, pairs)
+        for _, signatures in pairs:
+            durable.sync(signatures)
 
     def write_refs(self, commits: dict[str, str]) -> None:
         """Set refs to commits that are in the repository, each in one step."""
         for ref, commit in commits.items():
             file = self._path / "refs/heads" / ref
             file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path / "tmp" / f"{file.name}.ref"
-            new.write_text(f"{commit}\n")
-            new.rename(file)
+            durable.write(file, f"{commit}\n", self._path / "tmp" / f"{file.name}.ref")
 
     def summarise(self) -> None:
         """Make the signed summaries and the indexes of the deltas, in the repository, where no client reads them."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import deltas, objects, summary
+from . import deltas, durable, objects, summary
 from .deltas import Delta
 from .repository import Repository
 from .settings import Settings
@@ -53,11 +53,11 @@ class Served:
         """All commits that a kept directory names."""
         return {commit for number in self.numbers() for commit in self.refs(self._path / str(number)).values()}
 
-    def publish(self, expected: dict[str, str] | None = None, wanted: Sequence[Delta] = ()) -> None:
+    def publish(self, expected: dict[str, str | None] | None = None, wanted: Sequence[Delta] = ()) -> None:
         """Make the summaries anew, and beside that the deltas that are `wanted`, and switch to them.
 
         Raises Unverifiable, and nothing changes for clients, if they are not right, or do not name what is `expected`
-        of some refs.
+        of some refs (None: nothing).
         """
         with ThreadPoolExecutor(max_workers=1) as pool:
             made = pool.submit(self._make, wanted)
@@ -74,7 +74,7 @@ class Served:
             with step("deltas"):
                 deltas.generate(self._settings, wanted)
 
-    def serve(self, expected: dict[str, str]) -> None:
+    def serve(self, expected: dict[str, str | None]) -> None:
         """Switch to the summaries that are in the repository."""
         with step("prepare"):
             index = summary.read_index(self._settings.repository)
@@ -90,14 +90,7 @@ class Served:
             link.unlink(missing_ok=True)
             link.symlink_to(directory.name)
             link.rename(self._path / "current")
-            self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            durable.sync(self._path)
 
     def _prepare(self, number: int, index: summary.Index) -> tuple[Path, dict[str, str]]:
         new = self._path / f"{number}.new"
@@ -130,17 +123,22 @@ class Served:
             if file.name.partition(".")[0].rpartition("-")[2] in needed and not target.exists():
                 os.link(file, target)
 
-    def _donor(self) -> Path | None:
-        """A directory that is not served any more and has a tree of refs: at thousands of refs it is much faster to
-        change what differs than to make them all."""
-        candidates = [self._path / _SPARE, *(self._path / str(number) for number in self.numbers()[2:])]
-        return next((path for path in candidates if (path / "refs").exists() and (path / _MANIFEST).exists()), None)
+    def _donor(self) -> tuple[Path, dict[str, str]] | None:
+        """A directory that is not served any more and has a tree of refs, and what they name: at thousands of refs it
+        is much faster to change what differs than to make them all."""
+        for path in (self._path / _SPARE, *(self._path / str(number) for number in self.numbers()[2:])):
+            try:
+                if (path / "refs").exists():
+                    return path, self.refs(path)
+            except (OSError, ValueError):
+                # What it names is not known: cut off by a power cut, or never written.
+                continue
+        return None
 
     def _write_refs(self, new: Path, refs: dict[str, str]) -> None:
-        donor, before = self._donor(), {}
+        donor, before = self._donor() or (None, {})
         heads = new / "refs/heads"
         if donor:
-            before = self.refs(donor)
             (donor / "refs").rename(new / "refs")
         heads.mkdir(parents=True, exist_ok=True)
         for ref in before.keys() - refs.keys():
@@ -151,7 +149,7 @@ class Served:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(f"{commit}\n")
 
-    def _check(self, new: Path, index: summary.Index, refs: dict[str, str], expected: dict[str, str]) -> None:
+    def _check(self, new: Path, index: summary.Index, refs: dict[str, str], expected: dict[str, str | None]) -> None:
         """All that a client verifies, and that everything it is then told to fetch is there, of what is new."""
         summary.verify(self._settings, new, index)
         for ref, commit in expected.items():
@@ -170,16 +168,21 @@ class Served:
     def retire(self) -> None:
         """Remove the directories that nobody is told of any more, and what runs that were killed left."""
         with step("retire"):
+            self._remove_unfinished()
             numbers, now = self.numbers(), time.time()
-            spared = self._donor()
+            spared, _ = self._donor() or (None, {})
             for position in range(len(numbers) - 1, 1, -1):
                 directory, successor = self._path / str(numbers[position]), self._path / str(numbers[position - 1])
                 old = (successor / _MANIFEST).stat().st_mtime + self._settings.served_grace_seconds < now
                 if (old or position >= self._settings.served_directories) and directory != spared:
-                    shutil.rmtree(directory)
-            for entry in self._path.glob("*.new"):
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
+                    # A number is a whole directory.
+                    directory.rename(self._path / f"{directory.name}.new")
+            self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        for entry in self._path.glob("*.new"):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
 
     def spare(self) -> bool:
         """Make a tree of refs for the next directory if none is there to be changed; returns whether it did."""
@@ -192,5 +195,7 @@ class Served:
             new.mkdir()
             self._write_refs(new, refs)
             (new / _MANIFEST).write_text(json.dumps(refs))
+            # What is not changed in it later is served as it is.
+            self._repository.sync()
             new.rename(spare)
         return True

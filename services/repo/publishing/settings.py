@@ -41,6 +41,9 @@ class Settings:
     prune_timeout_seconds: int = 1800
     # After this time without a removal that came to its end, one is not stopped by a job any more, in seconds.
     prune_overdue_seconds: int = 7 * 24 * 3600
+    # With less than this part of the volume free, old commits are removed this often, and no job stops it.
+    low_space_fraction: float = 0.05
+    low_space_prune_interval_seconds: int = 3600
     # A commit stays for this long after another took its place, in seconds: a client may be at it.
     commit_grace_seconds: int = 24 * 3600
     # A served directory stays for this long after another took its place, in seconds, but not more than so many.

@@ -5,6 +5,7 @@ others the public key has. (A subkey can't be named to flatpak and ostree: GPGME
 """
 
 import base64
+import errno
 import os
 import re
 import shutil
@@ -32,6 +33,10 @@ class Failing(Locked):
     """The key can't be used, and no passphrase helps: expired, revoked, without its secret, without an agent."""
 
 
+class VolumeFull(Failing):
+    """gpg could not write beside its keys: this says nothing about the key."""
+
+
 def _gpg(home: Path, *words: str) -> list[str]:
     return ["gpg", "--homedir", os.fspath(home), "--batch", "--no-autostart", "--no-tty", *words]
 
@@ -48,8 +53,8 @@ def require_signing(settings: Settings, user: tuple[str, ...] = ()) -> str:
     """Sign something and verify the signature: the only proof that the key is unlocked.
 
     `user` are the words that make the commands run as the publisher, when called by root. Returns the fingerprint of
-    the subkey (or the primary key, if it has none) that signed. Raises Locked if the passphrase is missing, Failing if
-    something else is.
+    the subkey (or the primary key, if it has none) that signed. Raises Locked if the passphrase is missing, VolumeFull if
+    there is no room, Failing if something else is.
     """
     key = fingerprint(settings)
     signing = ("--local-user", key, "--status-fd", "2", "--armor", "--detach-sign")
@@ -67,6 +72,8 @@ def require_signing(settings: Settings, user: tuple[str, ...] = ()) -> str:
         failure = re.search(r"^\[GNUPG:\] FAILURE sign (\d+)$", said, re.MULTILINE)
         if failure and int(failure[1]) & 0xFFFF in _PASSPHRASE_MISSING:
             raise Locked(f"{key} can't sign: the agent has no, or a wrong, passphrase for it ({reason})") from None
+        if os.strerror(errno.ENOSPC) in said:
+            raise VolumeFull(f"gpg can't write: {reason}") from None
         raise Failing(f"{key} can't sign, and no passphrase would help: {reason}") from None
     valid = re.search(r"^\[GNUPG:\] VALIDSIG (\w+) .* (\w+)$", checked, re.MULTILINE)
     if not valid or valid[2] != key:

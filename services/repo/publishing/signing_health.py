@@ -9,7 +9,7 @@ from .command import CommandFailed
 from .settings import Settings
 from .signing import Failing, Locked, fingerprint, public_keys, require_signing
 
-# Clients keep the key that they got when they added the remote. A renewed one reaches the old ones only by hand.
+# A renewed key reaches a client with a summary: one that comes only now and then must see it before the old one ends.
 WARNING = timedelta(days=180)
 
 

@@ -1,25 +1,20 @@
 """The spool: jobs on their way through the publisher."""
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 
+from . import durable
 from .job import InvalidJob, is_job_id
 from .settings import Settings
+
+_MAX_ERROR_CHARACTERS = 4000
 
 
 def write_json(path: Path, value: object, mode: int = 0o644) -> None:
     """Replace `path` in one step, so that a reader never sees half of it and a power cut leaves old or new."""
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.chmod(mode)
-    new.rename(path)
+    durable.write(path, json.dumps(value, indent=1) + "\n", path.with_name(f".{path.name}.new"), mode)
 
 
 class Spool:
@@ -68,6 +63,8 @@ class Spool:
     def finish(self, job: str, refs: dict[str, str], error: str | None) -> None:
         """Write the result, `error` None for a job that is published. The job itself is removed by `remove`."""
         status = "failed" if error else "published"
+        # What strangers' builds made can be part of it.
+        error = error and error[:_MAX_ERROR_CHARACTERS]
         print(f"{job}: {status} {error or ''}".rstrip(), flush=True)
         write_json(self.result(job), {"id": job, "status": status, "error": error, "refs": refs})
 

@@ -23,14 +23,16 @@ class Status:
         """Tell what goes on: `signing` is "unlocked" or "locked", `phase` "publishing", "listing", "idle" or
         "waiting", `publishing` are the jobs at work."""
         at_work = list(publishing)
-        write_json(
-            self._settings.status,
-            {
-                "signing": signing,
-                "publishing": at_work,
-                "waiting": [job for job in self._spool.waiting() if job not in at_work],
-                "phase": phase,
-                "message": message,
-                "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )
+        told = {
+            "signing": signing,
+            "publishing": at_work,
+            "waiting": [job for job in self._spool.waiting() if job not in at_work],
+            "phase": phase,
+            "message": message,
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            write_json(self._settings.status, told)
+        except OSError as error:
+            # On a full volume what frees it comes after this.
+            print(f"{message} (not told in {self._settings.status}: {error})", flush=True)

@@ -17,7 +17,8 @@ from .job import ARCHITECTURES, is_job_id
 from .settings import Settings
 
 _OBJECT = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{62}\.(filez|dirtree|dirmeta|commit)", re.ASCII)
-_REF = re.compile(r"refs/heads/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
+# No deeper than any ref is: what removes directories goes down into them by recursion.
+_REF = re.compile(r"refs/heads/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,7}", re.ASCII)
 _CHUNK = 1024 * 1024
 _MAX_CONFIG_BYTES = 64 * 1024
 
@@ -62,7 +63,16 @@ def _check_end(path: Path) -> None:
             raise Refused("the tar is truncated: it has no end-of-archive mark")
 
 
-def _copy(source, target: Path, size: int) -> None:
+def _require_room(needed: int, settings: Settings) -> None:
+    """Raise Refused unless so many bytes fit without touching what must stay free."""
+    free = shutil.disk_usage(settings.unpacked).free
+    if free < needed + settings.min_free_bytes:
+        raise Refused(f"no room to unpack it: {needed + settings.min_free_bytes} bytes needed, {free} free")
+
+
+def _copy(source, target: Path, size: int, settings: Settings) -> None:
+    # Every file takes whole blocks, however small it is: only the volume itself tells how much is left.
+    _require_room(min(size, _CHUNK), settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
@@ -76,6 +86,7 @@ def _copy(source, target: Path, size: int) -> None:
                 raise Refused("the tar is truncated")
             file.write(block)
             left -= len(block)
+            _require_room(min(left, _CHUNK), settings)
 
 
 def _check_mode(config: str) -> None:
@@ -93,7 +104,7 @@ def unpack_tar(path: Path, target: Path, settings: Settings) -> None:
     """Unpack one architecture's tar into `target`, which becomes an OSTree repository in archive mode.
 
     Raises Refused, naming the member, for anything but regular files and directories below repo/, for a tar that is
-    truncated, and for one with more bytes or members than the settings allow.
+    truncated, and for one with more bytes or members than the settings allow or than the volume has room for.
     """
     _check_end(path)
     scratch.make(target)
@@ -115,7 +126,7 @@ def unpack_tar(path: Path, target: Path, settings: Settings) -> None:
                         raise Refused(f"repo/config is larger than {_MAX_CONFIG_BYTES} bytes")
                     config = tar.extractfile(member).read().decode(errors="replace")
                 elif _OBJECT.fullmatch(name) or _REF.fullmatch(name):
-                    _copy(tar.extractfile(member), target / name, member.size)
+                    _copy(tar.extractfile(member), target / name, member.size, settings)
     except tarfile.TarError as error:
         raise Refused(f"the tar can't be read: {error}") from None
     if config is None:
@@ -129,13 +140,6 @@ def _clear(directory: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-def _room(tar: Path, settings: Settings) -> None:
-    needed = tar.stat().st_size + settings.min_free_bytes
-    free = shutil.disk_usage(settings.unpacked).free
-    if free < needed:
-        raise Refused(f"no room to unpack it: {needed} bytes needed, {free} free on {settings.unpacked}")
 
 
 def unpack_requested(settings: Settings) -> None:
@@ -153,10 +157,12 @@ def unpack_requested(settings: Settings) -> None:
     for architecture in architectures:
         tar = settings.work / job / "job" / f"{architecture}.tar"
         try:
-            _room(tar, settings)
+            _require_room(tar.stat().st_size, settings)
             unpack_tar(tar, settings.unpacked / architecture, settings)
         except (Refused, OSError) as reason:
             error = f"{architecture}.tar: {reason}"
+            # Nobody reads it any more, and the answer may need its room.
+            _clear(settings.unpacked)
             break
     answer = settings.unpack_answer
     answer.with_suffix(".new").write_text(json.dumps({"id": job, "error": error}))

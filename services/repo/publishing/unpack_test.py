@@ -1,6 +1,7 @@
 """Hostile tars: refused by name, and nothing of them is written anywhere else."""
 
 import json
+import shutil
 import subprocess
 import tarfile
 
@@ -128,6 +129,32 @@ def test_only_objects_and_refs_come_out(place):
     )
     assert config.stdout.strip() in (b"archive", b"archive-z2")
     assert "remote" not in (target / "config").read_text()
+
+
+def test_a_volume_without_room_is_left_as_it_was(place, monkeypatch):
+    """However small the files are."""
+    rooms = iter([1] * 3 + [0] * 10)
+    usage = shutil.disk_usage(place.unpacked)
+    monkeypatch.setattr(
+        "publishing.unpack.shutil.disk_usage", lambda _: usage._replace(free=place.min_free_bytes + next(rooms) * 10**6)
+    )
+    files = [(member(f"repo/objects/ab/{number:062x}.filez"), b"x") for number in range(5)]
+    tar_of(place.work / "1/job/x86_64.tar", [(member("repo/config"), CONFIG), *files])
+    place.unpack_request.write_text(json.dumps({"id": "1", "architectures": ["x86_64"]}))
+    unpack_requested(place)
+    assert "x86_64.tar: no room to unpack it" in json.loads(place.unpack_answer.read_text())["error"]
+    assert list(place.unpacked.iterdir()) == [place.unpack_answer]
+
+
+def test_refs_so_deep_that_they_could_not_be_removed_do_not_come_out(place):
+    deep = [(member("repo/refs/heads/" + "a/" * depth + "x"), b"") for depth in (3, 20)]
+    tar_of(place.work / "1/job/x86_64.tar", [(member("repo/config"), CONFIG), *deep])
+    place.unpack_request.write_text(json.dumps({"id": "1", "architectures": ["x86_64"]}))
+    unpack_requested(place)
+    assert [path.name for path in (place.unpacked / "x86_64/refs/heads").rglob("*") if path.is_file()] == ["x"]
+    place.unpack_request.unlink()
+    unpack_requested(place)
+    assert not list(place.unpacked.iterdir())
 
 
 def test_a_request_is_answered_and_what_the_last_one_left_is_removed(place):
