@@ -123,7 +123,11 @@ const pytest: Suite = {
 const ruff: Suite = {
 	name: "ruff",
 	run: async () => {
-		await execa(join(await pythonEnvironment(), "bin", "ruff"), ["check", "services", "cloud-init", "bench", "test"], shown);
+		await execa(
+			join(await pythonEnvironment(), "bin", "ruff"),
+			["check", "services", "cloud-init", "bench", "test"],
+			shown,
+		);
 		return { passed: 1, failed: 0, skipped: 0 };
 	},
 };
